@@ -1,0 +1,203 @@
+"""Facts: what happened in a conversation, in the past tense.
+
+Every event enters through `Session.tell`, is stamped once, decided by `core/fsm.py` and written to the journal. Facts
+of a reply carry its number, so that one which comes too late is recognised and dropped. Fields of type `Private`
+hold spoken or typed words: they are blanked in logs and journals unless the operator turned recording on.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+Private = Annotated[str, msgspec.Meta(extra_json_schema={"private": True})]
+
+
+class Event(msgspec.Struct, frozen=True, tag_field="type", tag=True):
+    """Base of all facts."""
+
+
+class ReplyEvent(Event, frozen=True, tag=True):
+    """A fact about one reply."""
+
+    reply: int
+
+
+# ---- hearing: told by stages/listen.py -------------------------------------------------------------------------
+
+
+class SpeechSuspected(Event, frozen=True, tag=True):
+    """A first sign of speech: worth not sending more than the client needs, nothing else."""
+
+
+class SuspicionPassed(Event, frozen=True, tag=True):
+    """It came to nothing."""
+
+
+class SpeechStarted(Event, frozen=True, tag=True):
+    """The user speaks."""
+
+    at_ms: int
+    """Microphone time of the onset (samples received, not wall clock)."""
+
+
+class SpeechPaused(Event, frozen=True, tag=True):
+    """A short silence inside, or at the end of, the user's turn."""
+
+    at_ms: int
+    """Microphone time at which the speech ended."""
+    silence_ms: int
+    """How much silence has passed since then."""
+    voiced_ms: int = 0
+
+
+class SpeechResumed(Event, frozen=True, tag=True):
+    """The same turn goes on after a pause."""
+
+    at_ms: int
+
+
+class TurnEnded(Event, frozen=True, tag=True):
+    """The user has finished."""
+
+    at_ms: int
+    silence_ms: int
+    cause: Literal["silence", "too_long", "stopped_sending"] = "silence"
+
+
+class OverlapConfirmed(Event, frozen=True, tag=True):
+    """The speech over the assistant is meant as an interruption."""
+
+    why: str
+    voiced_ms: int
+
+
+class OverlapDismissed(Event, frozen=True, tag=True):
+    """It was a cough, a noise, an echo or a backchannel."""
+
+    why: str
+    voiced_ms: int
+
+
+# ---- a reply: told by session/turn.py and the stages of a turn -------------------------------------------------
+
+
+class TranscriptReady(ReplyEvent, frozen=True, tag=True):
+    """The words that this reply will answer."""
+
+    words: int
+    kind: Literal["words", "backchannel", "echo", "empty"]
+    text: Private = ""
+
+
+class FirstTokenArrived(ReplyEvent, frozen=True, tag=True):
+    """The model began to answer."""
+
+
+class ToolCalled(ReplyEvent, frozen=True, tag=True):
+    """The model asked for a function."""
+
+    name: str
+
+
+class ToolFinished(ReplyEvent, frozen=True, tag=True):
+    """The function returned."""
+
+    name: str
+
+
+class SentenceReady(ReplyEvent, frozen=True, tag=True):
+    """A speakable sentence is complete."""
+
+    index: int
+    chars: int
+
+
+class FirstAudioArrived(ReplyEvent, frozen=True, tag=True):
+    """The voice delivered its first bytes."""
+
+
+class ReplyStarted(ReplyEvent, frozen=True, tag=True):
+    """The first audio goes to the client."""
+
+
+class PlayoutFinished(ReplyEvent, frozen=True, tag=True):
+    """Everything was sent and has been heard (or there was nothing to say)."""
+
+    heard_ms: int
+
+
+class StageFailed(ReplyEvent, frozen=True, tag=True):
+    """A stage of the reply failed; `code` is that of the error."""
+
+    stage: str
+    code: str
+    retryable: bool
+    detail: str = ""
+
+
+# ---- the client ------------------------------------------------------------------------------------------------
+
+
+class AudioCommitted(Event, frozen=True, tag=True):
+    """The client closed the input buffer: it is an utterance, no reply is wanted yet."""
+
+
+class AudioCleared(Event, frozen=True, tag=True):
+    """The client threw the input buffer away."""
+
+
+class ReplyRequested(Event, frozen=True, tag=True):
+    """The client wants an answer now."""
+
+
+class ReplyCancelled(Event, frozen=True, tag=True):
+    """The client stops the answer."""
+
+
+class HistoryChanged(Event, frozen=True, tag=True):
+    """The client added, removed or cut an item, or changed the session."""
+
+    what: str
+
+
+class SayRequested(Event, frozen=True, tag=True):
+    """The server itself has something to say: a greeting, a timer."""
+
+    text: Private
+
+
+class SessionClosing(Event, frozen=True, tag=True):
+    """The conversation ends."""
+
+    why: str
+
+
+AnyEvent = (
+    SpeechSuspected
+    | SuspicionPassed
+    | SpeechStarted
+    | SpeechPaused
+    | SpeechResumed
+    | TurnEnded
+    | OverlapConfirmed
+    | OverlapDismissed
+    | TranscriptReady
+    | FirstTokenArrived
+    | ToolCalled
+    | ToolFinished
+    | SentenceReady
+    | FirstAudioArrived
+    | ReplyStarted
+    | PlayoutFinished
+    | StageFailed
+    | AudioCommitted
+    | AudioCleared
+    | ReplyRequested
+    | ReplyCancelled
+    | HistoryChanged
+    | SayRequested
+    | SessionClosing
+)
+EVENTS: tuple[type[Event], ...] = AnyEvent.__args__

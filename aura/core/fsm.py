@@ -1,0 +1,473 @@
+"""The conversation: one table from facts to orders.
+
+Five states: `idle` nobody has the floor, `listening` the user has it, `thinking` the turn is committed and no reply
+audio was sent yet, `speaking` reply audio is being heard, `interrupted` the user spoke over thinking or speaking and
+output is held until it is decided whether they meant it.
+
+`TABLE` decides every (state, event) pair: a move, a *stay*, or a *bug*, which ends the session loudly. Facts about a
+reply that is neither the current one nor the draft are *late*: they are counted and dropped before the table is asked.
+The `transitions` package runs the table (one shared `Machine`, callbacks only append effects); nothing else sets a
+state. `diagrams/fsm.mmd` is drawn from the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, Literal
+
+import msgspec
+from transitions import Machine
+
+from aura.core import effects as fx
+from aura.core import events as ev
+
+STATES = ("idle", "listening", "thinking", "speaking", "interrupted")
+State = Literal["idle", "listening", "thinking", "speaking", "interrupted"]
+
+
+class Verdict(StrEnum):
+    """What the table said about a fact."""
+
+    MOVE = "move"
+    STAY = "stay"
+    LATE = "late"
+    BUG = "bug"
+
+
+class Step(msgspec.Struct, frozen=True):
+    """The answer to one fact."""
+
+    verdict: Verdict
+    was: State
+    now: State
+    effects: tuple[fx.Effect, ...] = ()
+
+
+class FsmSettings(msgspec.Struct, frozen=True):
+    """How a conversation behaves."""
+
+    retries: int = 1
+    """How often a failed reply is tried again before AURA apologises."""
+    drafts_max: int = 4
+    """How many speculative replies one turn may start; 0 turns drafts off."""
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One line of the table: in these states, this fact (when the guard holds) leads there and orders that."""
+
+    event: type[ev.Event]
+    states: str
+    to: State | Literal["=", "bug"]
+    """`=` stays; `bug` must not happen."""
+    do: str = ""
+    """Methods of `Conversation` that append the effects, in order."""
+    when: str = ""
+    """A property of `Conversation` that must hold; `!` negates. Rows are tried from top to bottom."""
+
+
+ANY = "idle listening thinking speaking interrupted"
+
+TABLE: tuple[Row, ...] = (
+    # ---- the user's voice
+    Row(ev.SpeechSuspected, "speaking", "=", "brake"),
+    Row(ev.SpeechSuspected, "idle listening thinking interrupted", "="),
+    Row(ev.SuspicionPassed, "speaking", "=", "unbrake"),
+    Row(ev.SuspicionPassed, "idle listening thinking interrupted", "="),
+    Row(ev.SpeechStarted, "idle", "listening", "open_turn"),
+    Row(ev.SpeechStarted, "listening", "=", "drop_draft"),
+    Row(ev.SpeechStarted, "thinking speaking", "interrupted", "hold open_tentative"),
+    Row(ev.SpeechStarted, "interrupted", "=", "drop_draft go_on"),
+    Row(ev.SpeechResumed, "listening interrupted", "=", "drop_draft go_on"),
+    Row(ev.SpeechResumed, "idle thinking speaking", "="),
+    Row(ev.SpeechPaused, "listening", "=", "start_draft", when="may_draft"),
+    Row(ev.SpeechPaused, "interrupted", "=", "start_draft", when="!has_draft"),
+    Row(ev.SpeechPaused, ANY, "="),
+    Row(ev.TurnEnded, "listening", "thinking", "end_turn adopt", when="has_draft"),
+    Row(ev.TurnEnded, "listening", "thinking", "end_turn start"),
+    Row(ev.TurnEnded, "interrupted", "=", "note_end", when="has_draft"),
+    Row(ev.TurnEnded, "interrupted", "=", "note_end start_draft"),
+    Row(ev.TurnEnded, "idle thinking speaking", "="),
+    Row(ev.OverlapConfirmed, "interrupted", "thinking", "cut confirm end_noted adopt", when="over_with_draft"),
+    Row(ev.OverlapConfirmed, "interrupted", "thinking", "cut confirm end_noted start", when="over"),
+    Row(ev.OverlapConfirmed, "interrupted", "listening", "cut confirm"),
+    Row(ev.OverlapConfirmed, "idle listening thinking speaking", "="),
+    Row(ev.OverlapDismissed, "interrupted", "speaking", "dismiss", when="was_speaking"),
+    Row(ev.OverlapDismissed, "interrupted", "thinking", "dismiss repair", when="broken"),
+    Row(ev.OverlapDismissed, "interrupted", "thinking", "dismiss"),
+    Row(ev.OverlapDismissed, "idle listening thinking speaking", "="),
+    # ---- a reply comes about
+    Row(ev.TranscriptReady, "listening", "=", "drop_draft", when="without_words"),
+    Row(ev.TranscriptReady, "listening", "=", "know_draft"),
+    Row(ev.TranscriptReady, "thinking", "=", "drop_reply say_rest", when="noise_cut_us_off"),
+    Row(ev.TranscriptReady, "thinking", "idle", "drop_reply", when="without_words"),
+    Row(ev.TranscriptReady, "thinking", "=", "know respond"),
+    Row(ev.TranscriptReady, "interrupted", "=", "know respond", when="of_reply"),
+    Row(ev.TranscriptReady, "interrupted", "=", "drop_draft", when="not_meant"),
+    Row(ev.TranscriptReady, "interrupted", "thinking", "know_draft cut confirm end_noted adopt", when="over"),
+    Row(ev.TranscriptReady, "interrupted", "listening", "know_draft cut confirm"),
+    Row(ev.TranscriptReady, "idle speaking", "bug"),
+    *(
+        Row(fact, ANY, "=")
+        for fact in (ev.FirstTokenArrived, ev.ToolCalled, ev.ToolFinished, ev.SentenceReady, ev.FirstAudioArrived)
+    ),
+    Row(ev.ReplyStarted, "thinking", "speaking"),
+    Row(ev.ReplyStarted, "idle listening speaking interrupted", "bug"),
+    Row(ev.PlayoutFinished, "speaking", "thinking", "repair", when="repairable"),
+    Row(ev.PlayoutFinished, "thinking speaking", "idle", "finish"),
+    Row(ev.PlayoutFinished, "idle listening interrupted", "bug"),
+    # ---- a reply fails: retry, fall over, apologise, idle, in this order
+    Row(ev.StageFailed, "listening", "=", "drop_draft"),
+    Row(ev.StageFailed, "thinking", "=", "note_failure repair", when="!hopeless"),
+    Row(ev.StageFailed, "thinking", "idle", "fail"),
+    Row(ev.StageFailed, "speaking", "=", "note_failure"),
+    Row(ev.StageFailed, "interrupted", "=", "note_failure", when="of_reply"),
+    Row(ev.StageFailed, "interrupted", "speaking", "dismiss", when="was_speaking"),
+    Row(ev.StageFailed, "interrupted", "thinking", "dismiss repair", when="broken"),
+    Row(ev.StageFailed, "interrupted", "thinking", "dismiss"),
+    Row(ev.StageFailed, "idle", "bug"),
+    # ---- the client
+    Row(ev.AudioCommitted, "idle", "=", "new_turn commit"),
+    Row(ev.AudioCommitted, "listening", "idle", "drop_draft end_now commit"),
+    Row(ev.AudioCommitted, "thinking speaking", "=", "new_turn commit"),
+    Row(ev.AudioCommitted, "interrupted", "idle", "drop_draft cut confirm end_now commit"),
+    Row(ev.AudioCleared, "listening", "idle", "drop_draft drop_turn"),
+    Row(ev.AudioCleared, "interrupted", "speaking", "dismiss", when="was_speaking"),
+    Row(ev.AudioCleared, "interrupted", "thinking", "dismiss repair", when="broken"),
+    Row(ev.AudioCleared, "interrupted", "thinking", "dismiss"),
+    Row(ev.AudioCleared, "idle thinking speaking", "="),
+    Row(ev.ReplyRequested, "idle", "thinking", "request"),
+    Row(ev.ReplyRequested, "listening", "thinking", "drop_draft end_now start"),
+    Row(ev.ReplyRequested, "thinking speaking interrupted", "=", "refuse_second"),
+    Row(ev.ReplyCancelled, "thinking speaking", "idle", "cancel"),
+    Row(ev.ReplyCancelled, "interrupted", "thinking", "cancel confirm end_noted adopt", when="over_with_draft"),
+    Row(ev.ReplyCancelled, "interrupted", "thinking", "cancel confirm end_noted start", when="over"),
+    Row(ev.ReplyCancelled, "interrupted", "listening", "cancel confirm"),
+    Row(ev.ReplyCancelled, "idle listening", "=", "refuse_cancel"),
+    Row(ev.HistoryChanged, "listening", "=", "drop_draft"),
+    Row(ev.HistoryChanged, "idle thinking speaking interrupted", "="),
+    Row(ev.SayRequested, "idle", "thinking", "say"),
+    Row(ev.SayRequested, "listening thinking speaking interrupted", "=", "postpone"),
+    Row(ev.SessionClosing, ANY, "idle", "close"),
+)
+
+
+class Answer(msgspec.Struct):
+    """A reply in the making."""
+
+    number: int
+    source: fx.Source
+    text: str = ""
+    known: bool = False
+    """The words it answers are transcribed (or none are needed)."""
+    told: bool = False
+    """History and client know of it."""
+    attempts: int = 0
+    failure: ev.StageFailed | None = None
+
+
+class Conversation:
+    """The state of one conversation and the rules of `TABLE`. Synchronous, no clock, no I/O."""
+
+    state: State
+    trigger: Callable[..., bool]
+    """Both are set by the machine."""
+
+    def __init__(self, settings: FsmSettings | None = None) -> None:
+        self.settings = settings or FsmSettings()
+        self.turn = 0
+        self.reply: Answer | None = None
+        self.draft: Answer | None = None
+        self.resume_to: State = "idle"
+        self.ended_at_ms: int | None = None
+        self.cut_off = False
+        self.drafts = 0
+        self.closed = False
+        self._numbers = 0
+        self._bug = False
+        self._effects: list[fx.Effect] = []
+        MACHINE.add_model(self, initial="idle")
+
+    def release(self) -> None:
+        """Leave the shared machine (at the end of a session, so that nothing is kept)."""
+        MACHINE.remove_model(self)
+
+    def handle(self, event: ev.Event) -> Step:
+        """Decide one fact. Never raises: a bug is a verdict, and closes the conversation."""
+        was = self.state
+        if self.closed or self._is_late(event):
+            return Step(Verdict.LATE, was, was)
+        self._effects = []
+        self.trigger(type(event).__name__, event)
+        verdict = Verdict.BUG if self._bug else Verdict.STAY if self.state == was else Verdict.MOVE
+        return Step(verdict, was, self.state, tuple(self._effects))
+
+    def _is_late(self, event: ev.Event) -> bool:
+        known = {a.number for a in (self.reply, self.draft) if a}
+        return isinstance(event, ev.ReplyEvent) and event.reply not in known
+
+    # ---- guards ------------------------------------------------------------------------------------------------
+
+    def has_draft(self, _: ev.Event) -> bool:
+        return self.draft is not None
+
+    def may_draft(self, _: ev.Event) -> bool:
+        return self.draft is None and self.drafts < self.settings.drafts_max
+
+    def over(self, _: ev.Event) -> bool:
+        return self.ended_at_ms is not None
+
+    def over_with_draft(self, _: ev.Event) -> bool:
+        return self.ended_at_ms is not None and self.draft is not None
+
+    def was_speaking(self, _: ev.Event) -> bool:
+        return self.resume_to == "speaking"
+
+    def broken(self, _: ev.Event) -> bool:
+        return self.reply is not None and self.reply.failure is not None
+
+    def repairable(self, event: ev.Event) -> bool:
+        return self.broken(event) and not self.hopeless(event)
+
+    def of_reply(self, event: ev.Event) -> bool:
+        return isinstance(event, ev.ReplyEvent) and self.reply is not None and event.reply == self.reply.number
+
+    def without_words(self, event: ev.Event) -> bool:
+        return isinstance(event, ev.TranscriptReady) and event.kind in ("empty", "echo")
+
+    def not_meant(self, event: ev.Event) -> bool:
+        return isinstance(event, ev.TranscriptReady) and event.kind != "words"
+
+    def noise_cut_us_off(self, event: ev.Event) -> bool:
+        return self.cut_off and self.not_meant(event)
+
+    def hopeless(self, event: ev.Event) -> bool:
+        """Even the apology failed."""
+        return self.reply is not None and self.reply.source == "apology"
+
+    # ---- effects: each appends orders and keeps the books ------------------------------------------------------
+
+    def _order(self, *effects: fx.Effect) -> None:
+        self._effects += effects
+
+    def _answer(self, source: fx.Source, text: str = "") -> Answer:
+        self._numbers += 1
+        return Answer(self._numbers, source, text, known=source != "speech")
+
+    def new_turn(self, _: ev.Event) -> None:
+        self.turn += 1
+        self.drafts, self.ended_at_ms = 0, None
+
+    def open_turn(self, event: ev.Event) -> None:
+        self.new_turn(event)
+        self._order(fx.OpenTurn(self.turn, at_ms(event), tentative=False))
+
+    def open_tentative(self, event: ev.Event) -> None:
+        self.new_turn(event)
+        self._order(fx.OpenTurn(self.turn, at_ms(event), tentative=True))
+
+    def hold(self, _: ev.Event) -> None:
+        assert self.reply
+        self.resume_to = self.state
+        self._order(fx.HoldOutput(self.reply.number))
+
+    def brake(self, _: ev.Event) -> None:
+        assert self.reply
+        self._order(fx.BrakeOutput(self.reply.number))
+
+    def unbrake(self, _: ev.Event) -> None:
+        assert self.reply
+        self._order(fx.UnbrakeOutput(self.reply.number))
+
+    def go_on(self, _: ev.Event) -> None:
+        self.ended_at_ms = None
+
+    def start_draft(self, _: ev.Event) -> None:
+        self.drafts += 1
+        self.draft = self._answer("speech")
+        self._order(fx.StartReply(self.draft.number, self.turn, "speech", draft=True))
+
+    def drop_draft(self, _: ev.Event) -> None:
+        if self.draft:
+            self._order(fx.DropReply(self.draft.number))
+            self.draft = None
+
+    def know_draft(self, _: ev.Event) -> None:
+        assert self.draft
+        self.draft.known = True
+
+    def end_turn(self, event: ev.Event) -> None:
+        self._order(fx.EndTurn(self.turn, at_ms(event)))
+
+    def end_now(self, _: ev.Event) -> None:
+        self._order(fx.EndTurn(self.turn, -1))
+
+    def note_end(self, event: ev.Event) -> None:
+        self.ended_at_ms = at_ms(event)
+
+    def end_noted(self, _: ev.Event) -> None:
+        assert self.ended_at_ms is not None
+        self._order(fx.EndTurn(self.turn, self.ended_at_ms))
+
+    def adopt(self, event: ev.Event) -> None:
+        assert self.draft
+        self.reply, self.draft = self.draft, None
+        self._order(fx.ReleaseReply(self.reply.number))
+        if self.reply.known:
+            self.respond(event)
+
+    def start(self, _: ev.Event) -> None:
+        self.reply = self._answer("speech")
+        self._order(fx.StartReply(self.reply.number, self.turn, "speech", draft=False))
+
+    def know(self, _: ev.Event) -> None:
+        assert self.reply
+        self.reply.known, self.cut_off = True, False
+
+    def respond(self, _: ev.Event) -> None:
+        assert self.reply
+        if not self.reply.told:
+            self.reply.told, self.cut_off = True, False
+            self._order(fx.Respond(self.reply.number, self.turn))
+
+    def drop_reply(self, _: ev.Event) -> None:
+        assert self.reply
+        self._order(fx.DropReply(self.reply.number))
+        self.reply = None
+
+    def say_rest(self, event: ev.Event) -> None:
+        self.cut_off = False
+        self._speak("rest", "", event)
+
+    def _speak(self, source: fx.Source, text: str, event: ev.Event) -> None:
+        self.reply = self._answer(source, text)
+        self._order(fx.StartReply(self.reply.number, self.turn, source, draft=False, text=text))
+        self.respond(event)
+
+    def request(self, event: ev.Event) -> None:
+        self._speak("request", "", event)
+
+    def say(self, event: ev.Event) -> None:
+        assert isinstance(event, ev.SayRequested)
+        self._speak("say", event.text, event)
+
+    def postpone(self, event: ev.Event) -> None:
+        assert isinstance(event, ev.SayRequested)
+        self._order(fx.Postpone(event.text))
+
+    def cut(self, event: ev.Event) -> None:
+        """End the old reply: the user has the floor. Words that were never answered stay in the history."""
+        assert self.reply
+        if self.reply.source == "speech" and not self.reply.known:
+            self._order(fx.DropReply(self.reply.number), fx.CommitTurn(self.turn - 1))
+        else:
+            self._order(fx.CancelReply(self.reply.number, "turn_detected"))
+            self.cut_off = isinstance(event, ev.OverlapConfirmed) and self.resume_to == "speaking"
+        self.reply = None
+
+    def confirm(self, _: ev.Event) -> None:
+        # the client hears of the user's speech before it hears of the end of the reply
+        at = next((i for i, e in enumerate(self._effects) if isinstance(e, fx.CancelReply)), len(self._effects))
+        self._effects.insert(at, fx.ConfirmTurn(self.turn))
+
+    def dismiss(self, event: ev.Event) -> None:
+        assert self.reply
+        self.drop_draft(event)
+        self._order(fx.DropTurn(self.turn), fx.ResumeOutput(self.reply.number))
+
+    def drop_turn(self, _: ev.Event) -> None:
+        self._order(fx.DropTurn(self.turn))
+
+    def commit(self, _: ev.Event) -> None:
+        self._order(fx.CommitTurn(self.turn))
+
+    def note_failure(self, event: ev.Event) -> None:
+        assert self.reply
+        assert isinstance(event, ev.StageFailed)
+        self.reply.failure = event
+
+    def repair(self, event: ev.Event) -> None:
+        """Before the first audible word try again; then, or after it, say sorry."""
+        old = self.reply
+        assert old
+        assert old.failure
+        audible = isinstance(event, ev.PlayoutFinished)
+        again = old.failure.retryable and old.attempts < self.settings.retries and not audible
+        source: fx.Source = old.source if again else "apology"
+        self.reply = self._answer(source, old.text if again else "")
+        self.reply.attempts = old.attempts + 1
+        self.reply.told = old.told
+        self._order(
+            fx.DropReply(old.number),
+            fx.StartReply(self.reply.number, self.turn, source, draft=False, text=self.reply.text, retry_of=old.number),
+        )
+        if source != "speech":
+            self.respond(event)
+
+    def finish(self, _: ev.Event) -> None:
+        assert self.reply
+        self._order(fx.FinishReply(self.reply.number))
+        self.reply = None
+
+    def fail(self, event: ev.Event) -> None:
+        assert self.reply
+        assert isinstance(event, ev.StageFailed)
+        self._order(fx.FailReply(self.reply.number, event.code))
+        self.reply = None
+
+    def cancel(self, _: ev.Event) -> None:
+        assert self.reply
+        self._order(fx.CancelReply(self.reply.number, "client_cancelled"))
+        self.reply = None
+
+    def refuse_second(self, _: ev.Event) -> None:
+        self._order(fx.Refuse("conversation_already_has_active_response", ACTIVE))
+
+    def refuse_cancel(self, _: ev.Event) -> None:
+        self._order(fx.Refuse("response_cancel_not_active", "Cancellation failed: no active response found"))
+
+    def close(self, event: ev.Event) -> None:
+        self.drop_draft(event)
+        if self.reply:
+            self._order(fx.CancelReply(self.reply.number, "closing"))
+            self.reply = None
+        why = event.why if isinstance(event, ev.SessionClosing) else f"bug: {type(event).__name__} in {self.state}"
+        self.closed = True
+        self._order(fx.Close(why))
+
+    def bug(self, event: ev.Event) -> None:
+        """This must not happen: end the session loudly rather than guess."""
+        self._bug = True
+        self.close(event)
+
+
+ACTIVE = (
+    "Conversation already has an active response in progress. "
+    "Wait until the response is finished before creating a new one."
+)
+
+
+def at_ms(event: ev.Event) -> int:
+    """The microphone time a fact is about; -1 for "now"."""
+    return getattr(event, "at_ms", -1)
+
+
+def _transition(row: Row) -> dict[str, Any]:
+    guard = "unless" if row.when.startswith("!") else "conditions"
+    return {
+        "trigger": row.event.__name__,
+        "source": row.states.split(),
+        "dest": None if row.to in ("=", "bug") else row.to,
+        "before": ["bug"] if row.to == "bug" else row.do.split(),
+        guard: [row.when.removeprefix("!")] if row.when else [],
+    }
+
+
+MACHINE = Machine(
+    model=None,
+    states=list(STATES),
+    initial="idle",
+    transitions=[_transition(row) for row in TABLE],
+    auto_transitions=False,
+)
+"""One for all conversations: it keeps nothing but the table."""

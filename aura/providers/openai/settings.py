@@ -1,0 +1,85 @@
+"""Settings of the OpenAI API and of servers that speak like it. Importing this imports no HTTP library."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from aura.core.secret import Secret
+
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class OpenAISettings(msgspec.Struct, frozen=True, kw_only=True):
+    """OpenAI: chat, transcription and speech. Model names end on dates that `aura doctor` shows."""
+
+    base_url: str = "https://api.openai.com/v1"
+    """Address of the API, up to and including /v1."""
+    api_key: Secret = msgspec.field(default_factory=Secret)
+    """The key of the account, sk-…"""
+    chat_model: str = "gpt-6-luna"
+    """Model that answers."""
+    stt_model: str = "gpt-transcribe"
+    """Model that transcribes."""
+    tts_model: str = "gpt-4o-mini-tts"
+    """Model that speaks."""
+    voice: str = "alloy"
+    """Voice used when the conversation names none."""
+    tts_rate_hz: Annotated[int, msgspec.Meta(ge=8000, le=48000)] = 24_000
+    """Sample rate of headerless audio from the speech endpoint, where the reply does not say."""
+    tts_instructions: str = ""
+    """How to speak, in words (not for tts-1). Empty: not sent."""
+    language: str = ""
+    """Language of the speech to transcribe as ISO code, such as en. Empty: the engine finds out."""
+    stt_prompt: str = ""
+    """Names and words the recogniser should expect. Empty: not sent."""
+    reasoning_effort: str = "none"
+    """How long the model thinks before it speaks: none, minimal, low, … Empty: not sent (for other servers)."""
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
+    """Sampling temperature. Not set: the engine's own."""
+    max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
+    """Name of the request field that limits an answer; older servers know max_tokens only."""
+    ask_usage: bool = True
+    """Ask for token counts at the end of an answer (stream_options); some small servers refuse the field."""
+    openai_only_fields: bool = True
+    """Send fields that only OpenAI knows (include_obfuscation: false saves a third of the bytes)."""
+    first_token_timeout_s: Seconds = 15.0
+    """Longest wait for the first piece of an answer. A local server that loads a model first needs more."""
+    first_audio_timeout_s: Seconds = 10.0
+    """Longest wait for the first audio of a sentence."""
+    stall_timeout_s: Seconds = 8.0
+    """Longest gap inside an answer or a sentence's audio."""
+    stt_timeout_s: Seconds = 15.0
+    """Longest wait for a transcript."""
+    usage_wait_s: Seconds = 0.05
+    """How long the token counts may lag behind the end of the answer before they are given up."""
+    min_utterance_s: Annotated[float, msgspec.Meta(ge=0)] = 0.1
+    """Shorter audio is not sent: the engine refuses it or invents words."""
+    max_utterance_s: Seconds = 600.0
+    """Longest audio of one utterance; what comes after is dropped (the API takes 25 MB, 800 s)."""
+
+
+class CompatibleSettings(OpenAISettings, frozen=True, kw_only=True):
+    """A server that speaks the OpenAI API: Ollama, vLLM, llama.cpp, LM Studio, Speaches, Kokoro, LocalAI …"""
+
+    base_url: str = "http://127.0.0.1:11434/v1"
+    """Address of the server, up to and including /v1."""
+    api_key: Secret = msgspec.field(default_factory=Secret)
+    """Key, if the server wants one."""
+    chat_model: str = "llama3.2"
+    """Model that answers; `aura doctor` lists what the server has."""
+    stt_model: str = "whisper-1"
+    """Model that transcribes."""
+    tts_model: str = "kokoro"
+    """Model that speaks."""
+    voice: str = "af_heart"
+    """Voice used when the conversation names none."""
+    reasoning_effort: str = ""
+    """How long the model thinks before it speaks. Empty: not sent, as many servers refuse the field."""
+    max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_tokens"
+    """Name of the request field that limits an answer."""
+    openai_only_fields: bool = False
+    """Send fields that only OpenAI knows."""
+    first_token_timeout_s: Seconds = 60.0
+    """Longest wait for the first piece of an answer; a server may load the model first."""

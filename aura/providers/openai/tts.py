@@ -1,0 +1,190 @@
+"""Speech as a stream: `/audio/speech`, headerless 24 kHz PCM where the server can.
+
+Source: OpenAI API reference and the deviations of Speaches, Kokoro-FastAPI, LocalAI and xAI, Nov 2026. Servers ignore
+`response_format` and mislabel what they send, so the first bytes decide together with the content type.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import msgspec
+import trio
+
+from aura.core.errors import BadRequest, ProviderError, StreamCut
+from aura.core.ports import SpeechChunk, SpeechRequest
+from aura.providers.http import Answer, Http
+from aura.providers.openai.common import headers, refusal, warm_up
+from aura.providers.openai.errors import MAX_ERROR_BYTES, from_http, from_payload
+from aura.providers.openai.settings import OpenAISettings
+from aura.providers.sse import DONE, SseReader
+from aura.providers.wav import read_wav_header
+
+encode = msgspec.json.Encoder().encode
+RATE = re.compile(r"rate=(\d+)")
+FOREIGN = ((b"ID3", "mp3"), (b"OggS", "Ogg"), (b"fLaC", "FLAC"))
+
+
+class AudioEvent(msgspec.Struct):
+    """One event of the SSE variant: speech.audio.delta, speech.audio.done or error."""
+
+    type: str = ""
+    audio: str | None = None
+    error: Any = None
+
+
+decode_event = msgspec.json.Decoder(AudioEvent).decode
+
+
+class OpenAISpeaker:
+    """A voice behind `/audio/speech`."""
+
+    def __init__(self, settings: OpenAISettings, http: Http, *, name: str = "openai") -> None:
+        self.name = name
+        self._settings = settings
+        self._endpoint = http.endpoint(settings.base_url)
+        self._headers = headers(settings, "*/*")
+
+    async def warm(self) -> None:
+        """Connect in advance; a failure shows at the first request."""
+        await warm_up(self.name, self._endpoint.warm)
+
+    @asynccontextmanager
+    async def speak(self, request: SpeechRequest) -> AsyncIterator[AsyncIterator[SpeechChunk]]:
+        """Ask, wait for the head of the answer, stream it; leaving closes the connection unless all has come."""
+        settings = self._settings
+        deadline = trio.current_time() + settings.first_audio_timeout_s
+        try:
+            answer = await self._endpoint.post(
+                "/audio/speech", encode(wire_request(request, settings)), self._headers, settings.first_audio_timeout_s
+            )
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise from_http(self.name, error) from error
+        try:
+            if answer.status != 200:
+                raise await refusal(self.name, answer, deadline)
+            if "application/json" in answer.content_type():
+                raise await self._instead_of_audio(answer, deadline)
+            yield Audio(self.name, answer, settings, deadline)
+        finally:
+            answer.close()
+
+    async def _instead_of_audio(self, answer: Answer, deadline: float) -> ProviderError:
+        try:
+            body = await answer.read_all(deadline, MAX_ERROR_BYTES)
+        except httpx.HTTPError as error:
+            return from_http(self.name, error, begun=True)
+        return from_payload(self.name, body or b"nothing instead of audio")
+
+
+class Audio:
+    """The audio of one sentence."""
+
+    def __init__(self, name: str, answer: Answer, settings: OpenAISettings, deadline: float) -> None:
+        self._name, self._answer, self._deadline = name, answer, deadline
+        self._stall_s = settings.stall_timeout_s
+        self._sse = SseReader() if "event-stream" in answer.content_type() else None
+        stated = RATE.search(answer.content_type())
+        self._rate_hz = int(stated[1]) if stated else settings.tts_rate_hz
+        self._head: bytes | None = b""
+        self._odd = b""
+        self._any = self._over = False
+
+    def __aiter__(self) -> Audio:
+        return self
+
+    async def __anext__(self) -> SpeechChunk:
+        while not self._over:
+            try:
+                data = await self._answer.read(self._deadline)
+            except httpx.HTTPError as error:
+                raise from_http(self._name, error, begun=True) from error
+            self._over = not data
+            pcm = self._samples(self._unwrapped(data))
+            if pcm:
+                self._any = True
+                self._deadline = trio.current_time() + self._stall_s
+                return SpeechChunk(pcm, self._rate_hz)
+        if not self._any:
+            raise StreamCut(f"{self._name}: the engine sent no audio", provider=self._name)
+        raise StopAsyncIteration
+
+    def _unwrapped(self, data: bytes) -> bytes:
+        """Audio bytes out of the SSE variant; plain audio as it is."""
+        if self._sse is None:
+            return data
+        try:
+            events = self._sse.feed(data) if data else self._sse.end()
+            return b"".join([self._event(name, payload) for name, payload in events])
+        except (ValueError, binascii.Error) as error:  # msgspec's and UTF-8 errors are ValueErrors
+            raise StreamCut(f"{self._name}: a broken event in the audio", provider=self._name) from error
+
+    def _event(self, name: bytes, payload: bytes) -> bytes:
+        if not payload or payload == DONE:
+            self._over = self._over or payload == DONE
+            return b""
+        event = decode_event(payload)
+        if event.error is not None or name == b"error" or event.type == "error":
+            raise from_payload(self._name, payload)
+        self._over = self._over or event.type == "speech.audio.done"
+        return base64.b64decode(event.audio) if event.audio else b""
+
+    def _samples(self, data: bytes) -> bytes:
+        """Whole samples without a file header; an odd byte waits for the next piece."""
+        if self._head is not None and not (data := self._without_header(self._head + data)):
+            return b""
+        data = self._odd + data
+        even = len(data) // 2 * 2
+        self._odd = data[even:]
+        return data[:even] if self._odd else data
+
+    def _without_header(self, start: bytes) -> bytes:
+        """The audio after a WAV header, b"" while the header is not complete. Other file formats are refused."""
+        kind = self._foreign(start)
+        if kind:
+            fix = "choose a server or model with response_format pcm or wav"
+            raise BadRequest(f"{self._name}: the engine speaks {kind}; {fix}", provider=self._name)
+        if not start.startswith(b"RIFF"):
+            if b"RIFF".startswith(start) and not self._over:
+                self._head = start  # too few bytes to tell
+                return b""
+            self._head = None
+            return start
+        try:
+            wav = read_wav_header(start)
+        except ValueError as error:
+            raise BadRequest(f"{self._name}: {error}", provider=self._name) from error
+        if wav is None:
+            self._head = start
+            return b""
+        if (wav.channels, wav.bits) != (1, 16) or not wav.rate_hz:
+            found = f"{wav.channels} channels of {wav.bits} bits"
+            raise BadRequest(f"{self._name}: the engine sends {found}, not 16-bit mono", provider=self._name)
+        self._head, self._rate_hz = None, wav.rate_hz
+        return start[wav.data_at :]
+
+    def _foreign(self, start: bytes) -> str:
+        """The name of a compressed format, by its magic bytes. MPEG's are too weak to be believed without a label."""
+        mpeg = "mpeg" in self._answer.content_type() and start[:1] == b"\xff" and start[1:2] in b"\xfb\xf3\xf2\xfa"
+        return "mp3" if mpeg and len(start) > 1 else next((n for magic, n in FOREIGN if start.startswith(magic)), "")
+
+
+def wire_request(request: SpeechRequest, settings: OpenAISettings) -> dict[str, Any]:
+    """The request as OpenAI's JSON."""
+    body: dict[str, Any] = {
+        "model": settings.tts_model,
+        "input": request.text,
+        "voice": request.voice or settings.voice,
+        "response_format": "pcm",
+    }
+    if settings.tts_instructions:
+        body["instructions"] = settings.tts_instructions
+    if request.speed != 1.0:
+        body["speed"] = request.speed
+    return body

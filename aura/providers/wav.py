@@ -1,0 +1,48 @@
+"""WAV around raw PCM: written for engines that want a file, read from engines that stream one."""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+
+HEADER_BYTES = 44
+MAX_HEADER_BYTES = 64 * 1024
+
+
+class WavFormat(msgspec.Struct, frozen=True):
+    """What a WAV header says. Its length fields are not kept: streams carry 0 or 0xFFFFFFFF there."""
+
+    rate_hz: int
+    channels: int
+    bits: int
+    data_at: int
+    """Offset of the first sample."""
+
+
+def wav_header(pcm_bytes: int, rate_hz: int) -> bytes:
+    """The 44 bytes that make mono 16-bit PCM a WAV file."""
+    riff = struct.pack("<4sI4s", b"RIFF", 36 + pcm_bytes, b"WAVE")
+    fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate_hz, rate_hz * 2, 2, 16)
+    return riff + fmt + struct.pack("<4sI", b"data", pcm_bytes)
+
+
+def read_wav_header(start: bytes) -> WavFormat | None:
+    """Read the header at the start of a stream; None while it is not complete. Raises ValueError if it is broken."""
+    if len(start) >= 12 and start[8:12] != b"WAVE":
+        raise ValueError("RIFF, but no WAV")
+    at, fmt = 12, (0, 0, 0)
+    while len(start) >= at + 8:
+        name, size = struct.unpack_from("<4sI", start, at)
+        at += 8
+        if name == b"data":
+            return WavFormat(rate_hz=fmt[1], channels=fmt[0], bits=fmt[2], data_at=at)
+        if name == b"fmt " and len(start) >= at + 16:
+            _, channels, rate_hz, _, _, bits = struct.unpack_from("<HHIIHH", start, at)
+            fmt = (channels, rate_hz, bits)
+        at += size + size % 2
+        if at > MAX_HEADER_BYTES:
+            break
+    if at > MAX_HEADER_BYTES or len(start) > MAX_HEADER_BYTES:
+        raise ValueError("no audio in the WAV header")
+    return None

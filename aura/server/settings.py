@@ -1,0 +1,52 @@
+"""Settings of the network server. A leaf module, so that whoever composes the settings imports nothing heavy."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ServerSettings(msgspec.Struct, frozen=True):
+    """Where AURA listens and what it lets a client do."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 for every network interface."""
+    port: int = 8080
+    """TCP port for HTTP and WebSocket alike; 0 takes any free one."""
+    tls_cert: str = ""
+    """Certificate chain (PEM file). With tls_key it turns https and wss on."""
+    tls_key: str = ""
+    """Private key (PEM file) of tls_cert."""
+    origins: tuple[str, ...] = ()
+    """Web origins that may connect, such as https://example.org; * for all. Empty: this host and loopback only."""
+    conversations_max: int = 200
+    """Conversations at one time; further ones get HTTP 503."""
+    connections_max: int = 1000
+    """Open network connections of any kind at one time; further ones get HTTP 503."""
+    message_bytes_max: int = 16 * 1024 * 1024
+    """Largest WebSocket message taken from a client; a larger one closes with 1009."""
+    head_bytes_max: int = 32 * 1024
+    """Largest HTTP request head."""
+    body_bytes_max: int = 1024 * 1024
+    """Largest HTTP request body."""
+    handshake_timeout_s: float = 10.0
+    """Time for a client to send its request head, and for the WebSocket handshake."""
+    request_timeout_s: float = 30.0
+    """Time to answer one HTTP request, its body included."""
+    keepalive_s: float = 75.0
+    """How long an HTTP connection may stay open without a request."""
+    idle_timeout_s: float = 600.0
+    """A conversation whose client sends no message for so long is closed with 1001."""
+    ping_interval_s: float = 20.0
+    """Time between WebSocket pings."""
+    pong_timeout_s: float = 60.0
+    """A client that sends nothing at all, not even a pong, for so long is given up."""
+    slow_client_s: float = 5.0
+    """A message that the client's network has not taken after so long closes the conversation with 1008."""
+    close_timeout_s: float = 2.0
+    """Time for the client to answer a WebSocket close."""
+    out_messages_max: int = 512
+    """Messages of one conversation that may wait for sending."""
+    drain_grace_s: float = 30.0
+    """On shutdown, how long running conversations may go on."""
+    tcp_nodelay: bool = True
+    """Send every message at once instead of collecting small ones (Nagle)."""

@@ -1,0 +1,171 @@
+"""Client messages → audio frames, facts and changes of the session. One method per message of the protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import structlog
+import trio
+
+from aura.core import events as ev
+from aura.core.audio import Reframer
+from aura.core.errors import ProtocolFault
+from aura.core.turns import TurnSettings
+from aura.core.wire import client as msg
+from aura.core.wire import faults
+from aura.core.wire.items import FunctionCallOutput, Message, text_of
+from aura.core.wire.session_object import RealtimeSession, SemanticVad, ServerVad
+from aura.session.session import Session
+
+log = structlog.get_logger()
+
+COMMIT_MIN_MS = 100
+"""Shorter buffers are refused (realtime-protocol.md 1.4)."""
+
+
+class Desk:
+    """Takes the messages of one client, in order."""
+
+    def __init__(
+        self, session: Session, mic: trio.MemorySendChannel[bytes], turns: TurnSettings, voices: frozenset[str]
+    ) -> None:
+        self.session, self.mic, self.turns, self.voices = session, mic, turns, voices
+        self.client, self.view = session.client, session.client.view
+        self.frames_dropped = 0
+        self._reframer = Reframer(self.view.session.input_format)
+        self._take: dict[type, Callable[..., None]] = {
+            msg.Append: self._append,
+            msg.SessionUpdate: self._update,
+            msg.Commit: self._commit,
+            msg.Clear: self._clear,
+            msg.ItemCreate: self._create_item,
+            msg.ItemRetrieve: lambda m: self.client.post(self.view.retrieved(m)),
+            msg.ItemDelete: self._delete_item,
+            msg.ItemTruncate: self._truncate,
+            msg.ResponseCreate: lambda _: self.session.tell(ev.ReplyRequested()),
+            msg.ResponseCancel: lambda _: self.session.tell(ev.ReplyCancelled()),
+            msg.PlayoutAck: self._acknowledge,
+            msg.OutputClear: self._unsupported,
+            msg.Resume: self._unsupported,
+        }
+
+    def take(self, raw: str | bytes) -> None:
+        """Obey one message, or tell the client why not."""
+        try:
+            message = msg.decode(raw, binary=self.view.session.binary)
+            self._take[type(message)](message)
+        except ProtocolFault as fault:
+            log.info("client.fault", code=fault.code, param=fault.param)
+            self.client.fault(fault)
+
+    # ---- audio
+
+    def _append(self, message: msg.Append) -> None:
+        for frame in self._reframer.push(message.audio):
+            try:
+                self.mic.send_nowait(frame)
+            except trio.WouldBlock:
+                self.frames_dropped += 1
+
+    def _commit(self, message: msg.Commit) -> None:
+        buffered_ms = self.session.listener.buffered_ms()
+        if buffered_ms < COMMIT_MIN_MS:
+            raise faults.commit_empty(buffered_ms, message.event_id)
+        self.session.tell(ev.AudioCommitted())
+
+    def _clear(self, _: msg.Clear) -> None:
+        self.session.listener.take_manual()
+        self.session.tell(ev.AudioCleared())
+        self.client.post(self.view.cleared())
+
+    def _acknowledge(self, message: msg.PlayoutAck) -> None:
+        replies = self.session.replies.running
+        number = self.view.reply_of(message.item_id) if message.item_id else max(replies, default=None)
+        if number in replies:
+            replies[number].clock.acknowledge(trio.current_time(), message.played_ms / 1000)
+
+    # ---- the session
+
+    def _update(self, message: msg.SessionUpdate) -> None:
+        session = self.view.session.apply(message.session, event_id=message.event_id, voices=self.voices)
+        self.configure(session)
+        self.client.post(self.view.updated(session))
+        self.session.tell(ev.HistoryChanged("session"))
+
+    def configure(self, new: RealtimeSession) -> None:
+        """Make listening and replies follow the session object; holds from the next reply and turn on."""
+        old, session = self.view.session, self.session
+        if new.input_format != old.input_format:
+            self._reframer = Reframer(new.input_format)
+        setup = session.replies.setup
+        session.replies.setup = msgspec.structs.replace(
+            setup,
+            output=new.output_format,
+            speak=msgspec.structs.replace(setup.speak, voice=new.voice, speed=new.speed),
+        )
+        session.dialogue.instruct(new.instructions)
+        if new.turn_detection != old.turn_detection:
+            session.listener.set_manual(new.turn_detection is None)
+            session.listener.configure(turn_settings(new.turn_detection, self.turns))
+
+    # ---- the history
+
+    def _create_item(self, message: msg.ItemCreate) -> None:
+        message = self.view.admit(message)
+        self.client.post(self.view.text_item(message))
+        item = message.item
+        if isinstance(item, Message):
+            self.session.dialogue.item(item.id or "", item.role, text_of(item))
+        elif isinstance(item, FunctionCallOutput):
+            self.session.dialogue.tool_output(item.call_id, item.output)
+        self.session.tell(ev.HistoryChanged("item"))
+
+    def _delete_item(self, message: msg.ItemDelete) -> None:
+        turn, reply = self.view.turn_of(message.item_id), self.view.reply_of(message.item_id)
+        self.client.post(self.view.deleted(message))
+        self.session.dialogue.delete(item=message.item_id, turn=turn, reply=reply)
+        self.session.tell(ev.HistoryChanged("item"))
+
+    def _truncate(self, message: msg.ItemTruncate) -> None:
+        reply = self.view.reply_of(message.item_id)
+        if reply is None:
+            raise faults.unknown_item("truncate", message.item_id, message.event_id)
+        heard = self.session.truncate(reply, message.audio_end_ms)
+        self.client.post(
+            self.view.truncated(message.item_id, message.content_index, message.audio_end_ms, heard, message.event_id)
+        )
+        self.session.tell(ev.HistoryChanged("truncated"))
+
+    def _unsupported(self, message: msg.OutputClear | msg.Resume) -> None:
+        raise ProtocolFault(
+            "invalid_value", "This event is not supported on this connection.", param="type", event_id=message.event_id
+        )
+
+
+def turn_settings(detection: ServerVad | SemanticVad | None, own: TurnSettings) -> TurnSettings:
+    """AURA's turn taking as the client wants it; what the client left at its default stays AURA's own."""
+    if isinstance(detection, SemanticVad):
+        factor = {"low": 1.6, "medium": 1.0, "high": 0.75, "auto": 1.0}[detection.eagerness]
+        return msgspec.structs.replace(
+            own,
+            silence_s=own.silence_s * factor,
+            unknown_silence_s=own.unknown_silence_s * factor,
+            unfinished_silence_s=own.unfinished_silence_s * factor,
+        )
+    default = ServerVad()
+    if not isinstance(detection, ServerVad) or detection == default:
+        return own
+    changes: dict[str, float] = {}
+    if detection.silence_duration_ms != default.silence_duration_ms:
+        wait = max(detection.silence_duration_ms / 1000, 0.1)
+        changes = {"silence_s": wait, "unknown_silence_s": wait, "unfinished_silence_s": wait}
+        changes["pause_s"] = min(own.pause_s, wait)
+    if detection.threshold != default.threshold:
+        changes["start_speech"] = detection.threshold
+        changes["stay_speech"] = max(0.05, detection.threshold - 0.15)
+    if detection.prefix_padding_ms != default.prefix_padding_ms:
+        changes["pre_roll_s"] = detection.prefix_padding_ms / 1000
+    return msgspec.structs.replace(own, **changes)
+
+

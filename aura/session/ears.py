@@ -1,0 +1,78 @@
+"""The user's side of a conversation: the listener and one `Ear` per utterance."""
+
+from __future__ import annotations
+
+import structlog
+import trio
+
+from aura.core.errors import Unavailable
+from aura.core.ports import SpeechToText, Transcript
+from aura.session.pipes import open_pipe
+from aura.stages.listen import Listener
+from aura.stages.transcribe import Ear, TranscribeSettings, transcribe
+
+log = structlog.get_logger()
+
+
+class Ears:
+    """Opens an ear for each turn and keeps it until its words have been taken."""
+
+    def __init__(self, stt: SpeechToText, listener: Listener, settings: TranscribeSettings) -> None:
+        self.stt, self.listener, self.settings = stt, listener, settings
+        self._open: dict[int, Ear] = {}
+        self._known: dict[int, Transcript] = {}
+
+    def open(self, turn: int, nursery: trio.Nursery) -> Ear:
+        """Begin to transcribe a turn; the listener puts its audio in from now on."""
+        ear = Ear(turn, open_pipe("utterance"), self.settings)
+        self._open[turn] = ear
+        self.listener.ear = ear
+        nursery.start_soon(transcribe, ear, self.stt)
+        return ear
+
+    def open_manual(self, turn: int, nursery: trio.Nursery) -> None:
+        """A client committed its own audio: that is the utterance."""
+        ear = self.open(turn, nursery)
+        for frame in self.listener.take_manual():
+            ear.hear(frame)
+        self.listener.ear = None
+
+    def __contains__(self, turn: int) -> bool:
+        return turn in self._open
+
+    async def words(self, turn: int, *, final: bool) -> Transcript:
+        """The words of a turn so far, or for good; raises ProviderError."""
+        if turn in self._known:
+            return self._known[turn]
+        ear = self._open.get(turn)
+        if ear is None:
+            raise Unavailable("this utterance is gone")
+        return await ear.words(final=final)
+
+    def settle(self, turn: int, text: str) -> None:
+        """These are the turn's words, whatever else may be tried with them."""
+        self._known = {turn: Transcript(text)}
+        self.close(turn)
+
+    def seconds(self, turn: int) -> float:
+        """How much audio the turn's utterance has."""
+        ear = self._open.get(turn)
+        return ear.frames * 0.02 if ear else 0.0
+
+    def end(self, turn: int) -> None:
+        """Nothing more belongs to this turn."""
+        if self.listener.ear and self.listener.ear.turn == turn:
+            self.listener.reset()
+
+    def close(self, turn: int) -> None:
+        """The words were taken, or nobody wants them."""
+        ear = self._open.pop(turn, None)
+        if ear:
+            if ear.dropped:
+                log.warning("utterance.frames_dropped", turn=turn, frames=ear.dropped)
+            ear.close()
+
+    def drop(self, turn: int) -> None:
+        """What was said in this turn is to be forgotten."""
+        self.end(turn)
+        self.close(turn)

@@ -1,0 +1,87 @@
+"""Runs a conversation's tasks in one nursery until either side ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import trio
+
+from aura.core import events as ev
+from aura.core.wire.realtime import Frame
+from aura.session.desk import Desk
+from aura.session.session import Session
+from aura.stages.intake import intake
+from aura.stages.listen import listen, watch
+
+BATCH = 16
+"""Messages that go out in one write at most."""
+
+
+class Ended(Exception):  # noqa: N818  (the regular end of a conversation)
+    """The connection is over; str() says why."""
+
+
+class Line(Protocol):
+    """A client's connection."""
+
+    async def receive(self) -> str | bytes:
+        """The next message; raises Ended."""
+        ...
+
+    async def send(self, *messages: str | bytes) -> None:
+        """Send messages in order; raises Ended."""
+        ...
+
+
+async def converse(
+    session: Session,
+    desk: Desk,
+    line: Line,
+    mic: trio.MemoryReceiveChannel[bytes],
+    out: trio.MemoryReceiveChannel[Frame],
+    greeting: str = "",
+) -> str:
+    """Hold the conversation; returns why it ended. Whatever happens, its tasks and pipes are gone afterwards."""
+
+    async def until_ended(run: Callable[..., Awaitable[None]], *args: object) -> None:
+        try:
+            await run(*args)
+        except Ended as end:
+            session.tell(ev.SessionClosing(str(end)))
+
+    async def slow() -> None:
+        await session.client.overflow.wait()
+        session.tell(ev.SessionClosing(SLOW))
+
+    try:
+        async with trio.open_nursery() as nursery:
+            session.nursery = nursery
+            nursery.start_soon(until_ended, write, out, line)
+            nursery.start_soon(until_ended, intake, line.receive, desk.take)
+            nursery.start_soon(listen, mic, session.listener)
+            nursery.start_soon(watch, session.listener)
+            nursery.start_soon(slow)
+            session.client.post(session.client.view.hello())
+            if greeting:
+                session.tell(ev.SayRequested(greeting))
+    finally:
+        session.conversation.release()
+        for end in (desk.mic, session.client.out, mic, out):
+            end.close()
+    return session.client.why_closed
+
+
+SLOW = "the client does not read"
+
+
+async def write(out: trio.MemoryReceiveChannel[Frame], line: Line) -> None:
+    """Send what is queued, several messages in one go when they wait."""
+    async for frame in out:
+        batch = [frame]
+        try:
+            while len(batch) < BATCH:
+                batch.append(out.receive_nowait())
+        except trio.WouldBlock:
+            pass
+        await line.send(*batch)

@@ -1,0 +1,204 @@
+"""One conversation: one nursery, one door for facts, one place where orders are carried out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import msgspec
+import structlog
+import trio
+
+from aura.core import effects as fx
+from aura.core import events as ev
+from aura.core.dialogue import Dialogue
+from aura.core.errors import ProtocolFault, ProviderError
+from aura.core.fsm import Conversation, FsmSettings, Step, Verdict
+from aura.core.ports import Kit
+from aura.session.client import Client
+from aura.session.ears import Ears
+from aura.session.replies import Replies, Setup
+from aura.stages.listen import Listener
+
+log = structlog.get_logger()
+
+
+class Fact(msgspec.Struct, frozen=True):
+    """An event as it passed through `tell`, with its consequences: what taps see."""
+
+    n: int
+    at: float
+    """Seconds since the session began."""
+    event: ev.Event
+    step: Step
+    turn: int
+
+
+Tap = Callable[[Fact], None]
+
+
+class SessionSettings(msgspec.Struct, frozen=True):
+    """The conversation as a whole."""
+
+    greeting: str = ""
+    """Said when a conversation begins; empty: AURA waits for the user."""
+    says_max: int = 16
+    """How many announcements (timers) may wait for silence."""
+
+
+class Session:
+    """A conversation under way. Everything that happens to it goes through `tell`."""
+
+    def __init__(
+        self,
+        kit: Kit,
+        client: Client,
+        dialogue: Dialogue,
+        make_listener: Callable[[Callable[[ev.Event], Step], Callable[[], str]], Ears],
+        setup: Setup,
+        settings: tuple[FsmSettings, SessionSettings],
+        taps: Sequence[Tap],
+    ) -> None:
+        self.conversation = Conversation(settings[0])
+        self.settings = settings[1]
+        self.client, self.dialogue = client, dialogue
+        self.ears = make_listener(self.tell, lambda: self.conversation.state)
+        self.replies = Replies(kit, dialogue, self.ears, setup, self.tell, client.audio, self.say_later)
+        self.taps = list(taps)
+        self.nursery: trio.Nursery | None = None
+        self._says: deque[str] = deque(maxlen=self.settings.says_max)
+        self._began = trio.current_time()
+        self._facts = 0
+
+    @property
+    def listener(self) -> Listener:
+        """Where the user's audio goes."""
+        return self.ears.listener
+
+    # ---- the one door
+
+    def tell(self, event: ev.Event) -> Step:
+        """A fact: stamp it, decide it, carry out the consequences, tell the taps. Never waits."""
+        at = trio.current_time() - self._began
+        step = self.conversation.handle(event)
+        self._facts += 1
+        fact = Fact(self._facts, at, event, step, self.conversation.turn)
+        for effect in step.effects:
+            self._carry_out(effect)
+        self.client.moved(step, event)
+        for tap in list(self.taps):
+            try:
+                tap(fact)
+            except Exception:
+                log.exception("tap.removed", tap=getattr(tap, "__qualname__", repr(tap)))
+                self.taps.remove(tap)
+        if isinstance(event, ev.TranscriptReady) and step.verdict is not Verdict.LATE and event.text:
+            self.listener.hint(event.text)
+        if self._says and self.conversation.state == "idle" and not self.conversation.closed:
+            self.tell(ev.SayRequested(self._says.popleft()))
+        return step
+
+    def _carry_out(self, effect: fx.Effect) -> None:
+        now = trio.current_time()
+        nursery, client, replies = self.nursery, self.client, self.replies
+        assert nursery
+        match effect:
+            case fx.OpenTurn(turn, at_ms, tentative):
+                self.ears.open(turn, nursery)
+                client.speech(turn, at_ms, tentative=tentative)
+            case fx.ConfirmTurn(turn):
+                client.speech_confirmed(turn)
+            case fx.DropTurn(turn):
+                self.ears.drop(turn)
+            case fx.EndTurn(turn, at_ms):
+                client.turn_ended(turn, at_ms if at_ms >= 0 else self.listener.taker.position_ms)
+                if at_ms < 0:
+                    self.ears.end(turn)
+            case fx.CommitTurn(turn):
+                if turn not in self.ears:
+                    self.ears.open_manual(turn, nursery)
+                    client.committed(turn)
+                nursery.start_soon(self._commit, turn)
+            case fx.StartReply():
+                client.reply_begins(effect)
+                replies.start(effect, nursery)
+            case fx.ReleaseReply(reply):
+                replies.running[reply].gate.change(released=True)
+            case fx.Respond(reply, turn):
+                self._respond(reply, turn)
+            case fx.DropReply(reply):
+                replies.end(reply)
+            case fx.CancelReply(reply, reason):
+                self._close_reply(reply, now, lambda heard_ms: client.cancelled(reply, reason, heard_ms))
+            case fx.FinishReply(reply):
+                self._close_reply(reply, now, lambda _: client.finished(reply))
+            case fx.FailReply(reply, code):
+                self._close_reply(reply, now, lambda _: client.failed(reply, code))
+            case fx.BrakeOutput(reply):
+                replies.running[reply].gate.change(braked=True)
+            case fx.UnbrakeOutput(reply):
+                replies.running[reply].gate.change(braked=False)
+            case fx.HoldOutput(reply):
+                replies.running[reply].gate.change(held=True)
+                if client.hold(reply):
+                    replies.running[reply].clock.pause(now)
+            case fx.ResumeOutput(reply):
+                replies.running[reply].clock.resume(now)
+                replies.running[reply].gate.change(held=False, braked=False)
+                client.resume(reply, replies.running[reply].heard(now)[1])
+            case fx.Postpone(text):
+                self._says.append(text)
+            case fx.Refuse(code, message):
+                client.fault(ProtocolFault(code, message))
+            case fx.Close(why):
+                client.closing(why)
+                nursery.cancel_scope.cancel()
+
+    def _respond(self, number: int, turn: int) -> None:
+        reply = self.replies.running[number]
+        if reply.order.source == "speech":
+            self.dialogue.user(turn, reply.question)
+            self.client.transcript(turn, reply.question, self.ears.seconds(turn))
+            self.ears.settle(turn, reply.question)
+        self.client.responding(number, turn)
+
+    def _close_reply(self, number: int, now: float, tell_client: Callable[[int], None]) -> None:
+        reply = self.replies.running.get(number)
+        if reply is None:
+            return
+        heard, heard_ms = reply.heard(now)
+        self.replies.rest = reply.unsaid(now)
+        full = "".join(p.text for p in reply.phrases)
+        self.dialogue.assistant(number, reply.order.turn, full, heard, interrupted=heard.split() != full.split())
+        self.replies.end(number)
+        tell_client(heard_ms)
+
+    async def _commit(self, turn: int) -> None:
+        """Transcribe an utterance into the history without answering it."""
+        try:
+            text = (await self.ears.words(turn, final=True)).text
+            self.dialogue.user(turn, text)
+            self.client.transcript(turn, text, self.ears.seconds(turn))
+        except ProviderError as error:
+            self.client.transcript_failed(turn, error.code, str(error))
+        finally:
+            self.ears.close(turn)
+
+    def truncate(self, number: int, audio_end_ms: int) -> str:
+        """The client says that only this much of a reply was heard; returns the words that were."""
+        heard = self.replies.heard_until(number, audio_end_ms)
+        self.dialogue.heard(number, heard)
+        return heard
+
+    def say_later(self, after_s: float, text: str) -> Callable[[], None]:
+        """Speak `text` then, when nobody has the floor; returns a function that calls it off."""
+        scope = trio.CancelScope()
+
+        async def wait() -> None:
+            with scope:
+                await trio.sleep(after_s)
+                self.tell(ev.SayRequested(text))
+
+        if self.nursery:
+            self.nursery.start_soon(wait)
+        return scope.cancel

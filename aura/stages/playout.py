@@ -1,0 +1,74 @@
+"""audio → client: never more than `lead_s` ahead of what is heard, silent while the gate is closed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+from aura.core import events as ev
+from aura.core.data import Chunk
+from aura.core.pacing import PlayClock
+
+
+class Gate:
+    """Whether a reply may be heard: closed for drafts, held during an overlap, braked on a mere suspicion."""
+
+    def __init__(self, *, released: bool) -> None:
+        self.released, self.held, self.braked = released, False, False
+        self._changed = trio.Event()
+
+    def change(self, *, released: bool | None = None, held: bool | None = None, braked: bool | None = None) -> None:
+        """Set what is given and wake whoever waits."""
+        self.released = self.released if released is None else released
+        self.held = self.held if held is None else held
+        self.braked = self.braked if braked is None else braked
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def wait_released(self) -> None:
+        """Wait until the reply is no draft any more."""
+        while not self.released:
+            await self._changed.wait()
+
+    async def wait_open(self) -> None:
+        """Wait until audio may be sent."""
+        while not self.released or self.held or self.braked:
+            await self._changed.wait()
+
+    async def wait_unheld(self) -> None:
+        """Wait until nobody holds the reply."""
+        while self.held:
+            await self._changed.wait()
+
+
+async def playout(
+    voice: trio.MemoryReceiveChannel[Chunk],
+    gate: Gate,
+    clock: PlayClock,
+    send: Callable[[Chunk], Awaitable[None]],
+    tell: Callable[[ev.Event], Any],
+    reply: int,
+) -> None:
+    """Send chunks as they fall due, then wait until they have been heard."""
+    started = False
+    with voice:
+        async for chunk in voice:
+            await _until_due(gate, clock)
+            if not started:
+                started = True
+                tell(ev.ReplyStarted(reply))
+            clock.send(trio.current_time(), chunk.seconds)
+            await send(chunk)
+    await gate.wait_released()
+    while gate.held or (left := clock.done(trio.current_time()) - trio.current_time()) > 0:
+        await (gate.wait_unheld() if gate.held else trio.sleep(left))
+    tell(ev.PlayoutFinished(reply, round(clock.position(trio.current_time()) * 1000)))
+
+
+async def _until_due(gate: Gate, clock: PlayClock) -> None:
+    await gate.wait_open()
+    while (wait := clock.due(trio.current_time()) - trio.current_time()) > 0:
+        await trio.sleep(wait)
+        await gate.wait_open()

@@ -1,0 +1,134 @@
+"""Draws `diagrams/` from the tables: `python -m aura.tools.diagrams [FOLDER]`; a test fails when they are stale."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+
+from aura.core import effects as fx
+from aura.core import events as ev
+from aura.core.fsm import STATES, TABLE, Conversation, Step
+from aura.session.pipes import PIPES
+
+
+def fsm() -> str:
+    """The moves of the conversation; facts in which a state stays are left out."""
+    lines = ["stateDiagram-v2", "    [*] --> idle"]
+    moves: dict[tuple[str, str], list[str]] = {}
+    for row in TABLE:
+        if row.to in STATES and row.event is not ev.SessionClosing:
+            for state in row.states.split():
+                label = row.event.__name__ + (f" [{row.when}]" if row.when else "")
+                labels = moves.setdefault((state, row.to), [])
+                if label not in labels:
+                    labels.append(label)
+    lines += [f"    {was} --> {now}: {'<br/>'.join(labels)}" for (was, now), labels in moves.items()]
+    return "\n".join([*lines, "    idle --> [*]: SessionClosing (from every state)"])
+
+
+def pipes() -> str:
+    """The channels between the stages, with their capacity and what happens when they are full."""
+    lines = ["flowchart LR", "    client([client])", "    client -- WebSocket --> intake"]
+    for pipe in PIPES.values():
+        size = f"{pipe.seconds:g} s" if pipe.seconds else f"{pipe.items}"
+        label = f"{pipe.name}: {pipe.item}<br/>{size}, full: {pipe.when_full}"
+        for source in pipe.source.split(", "):
+            lines.append(f'    {source} -- "{label}" --> {pipe.sink}')
+    lines += [
+        "    writer -- WebSocket --> client",
+        "    transcribe -. transcript .-> think",
+        "    listen -. facts .-> session",
+        "    session -. gates, scopes .-> playout",
+    ]
+    return "\n".join(lines)
+
+
+def layers(pyproject: Path) -> str:
+    """Who may import whom, from the import-linter contract."""
+    contracts = tomllib.loads(pyproject.read_text())["tool"]["importlinter"]["contracts"]
+    rows = next(c for c in contracts if c["type"] == "layers")["layers"]
+    names = [" · ".join(p.strip().removeprefix("aura.") for p in row.replace(":", "|").split("|")) for row in rows]
+    lines = ["flowchart TD"] + [f'    L{i}["{name}"]' for i, name in enumerate(names)]
+    return "\n".join([*lines, *(f"    L{i} --> L{i + 1}" for i in range(len(names) - 1))])
+
+
+TURN = (
+    ev.SpeechStarted(200),
+    ev.SpeechPaused(1400, 140, 1100),
+    ev.TranscriptReady(1, 4, "words"),
+    ev.FirstTokenArrived(1),
+    ev.SentenceReady(1, 0, 40),
+    ev.FirstAudioArrived(1),
+    ev.TurnEnded(1400, 550),
+    ev.ReplyStarted(1),
+    ev.PlayoutFinished(1, 2100),
+)
+BARGE_IN = (
+    *TURN[:-1],
+    ev.SpeechSuspected(),
+    ev.SpeechStarted(3000),
+    ev.SpeechPaused(3500, 140, 420),
+    ev.TranscriptReady(2, 2, "words"),
+    ev.TurnEnded(3500, 550),
+    ev.ReplyStarted(2),
+    ev.PlayoutFinished(2, 1800),
+)
+_SOURCES = {
+    ev.TranscriptReady: "transcribe", ev.FirstTokenArrived: "think", ev.SentenceReady: "phrase",
+    ev.FirstAudioArrived: "speak", ev.ReplyStarted: "playout", ev.PlayoutFinished: "playout",
+}  # fmt: skip
+
+
+def sequence(facts: tuple[ev.Event, ...]) -> str:
+    """What the table makes of these facts: who tells, what is ordered, where the conversation stands."""
+    conversation = Conversation()
+    lines = ["sequenceDiagram"]
+    lines += [f"    participant {name}" for name in ("listen", "transcribe", "think", "phrase", "speak", "playout")]
+    lines += ["    participant session", "    participant client", "    Note over session: idle"]
+    for fact in facts:
+        step = conversation.handle(fact)
+        lines.append(f"    {_SOURCES.get(type(fact), 'listen')}->>session: {_named(fact)}")
+        lines += [f"    session->>{_sink(effect)}: {_named(effect)}" for effect in step.effects]
+        lines += _note(step)
+    conversation.release()
+    return "\n".join(lines)
+
+
+def _named(item: ev.Event | fx.Effect) -> str:
+    number = getattr(item, "reply", None)
+    return type(item).__name__ + (f" (reply {number})" if number else "")
+
+
+def _sink(effect: fx.Effect) -> str:
+    if isinstance(effect, fx.OpenTurn | fx.StartReply):
+        return "transcribe"
+    if isinstance(effect, fx.ReleaseReply | fx.HoldOutput | fx.ResumeOutput | fx.BrakeOutput | fx.UnbrakeOutput):
+        return "playout"
+    return "client"
+
+
+def _note(step: Step) -> list[str]:
+    return [f"    Note over session: {step.now}"] if step.now != step.was else []
+
+
+def draw(root: Path) -> dict[str, str]:
+    """All diagrams, by file name."""
+    drawn = {
+        "fsm": fsm(),
+        "pipes": pipes(),
+        "layers": layers(root / "pyproject.toml"),
+        "turn": sequence(TURN),
+        "barge_in": sequence(BARGE_IN),
+    }
+    return {f"{name}.mmd": f"%% generated by aura.tools.diagrams\n{text}\n" for name, text in drawn.items()}
+
+
+def main(folder: Path) -> None:
+    """Write the diagrams into a folder beside pyproject.toml."""
+    for name, text in draw(folder.parent).items():
+        (folder / name).write_text(text)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "diagrams").resolve())

@@ -1,0 +1,333 @@
+"""A conversation as a script on a virtual clock: the real session and stages between scripted engines and a client.
+
+    async with stage(answers=["Good morning to you."]) as scene:
+        await scene.user.says(1.0, "good morning")
+        await scene.user.silent(3.0)
+    assert scene.names()[-1] == "SessionClosing"
+
+The scripted detector reads its verdict from the frame: a first byte that is not zero is speech.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import trio
+
+from aura.core import events as ev
+from aura.core.dialogue import Dialogue, DialogueSettings
+from aura.core.errors import ProviderError
+from aura.core.fsm import FsmSettings
+from aura.core.overlap import OverlapSettings
+from aura.core.ports import (
+    FRAME_BYTES,
+    ChatItem,
+    ChatRequest,
+    Finished,
+    Kit,
+    SpeechChunk,
+    SpeechRequest,
+    TextDelta,
+    Tool,
+    ToolCall,
+    ToolHost,
+    Transcript,
+    Voice,
+)
+from aura.core.turns import TurnSettings
+from aura.core.wire.ids import id_source
+from aura.core.wire.realtime import RealtimeView
+from aura.core.wire.session_object import RealtimeSession
+from aura.session.client import Client
+from aura.session.desk import Desk
+from aura.session.ears import Ears
+from aura.session.pipes import open_pipe
+from aura.session.replies import Setup
+from aura.session.run import Ended, converse
+from aura.session.session import Fact, Session, SessionSettings
+from aura.session.taps import timing_tap
+from aura.stages.listen import Listener, ListenSettings, OverlapWatch
+from aura.stages.transcribe import TranscribeSettings
+
+LOUD = b"\x01" * FRAME_BYTES
+QUIET = b"\x00" * FRAME_BYTES
+RATE_HZ = 24_000
+
+
+class Detector:
+    """Speech where the frame says so."""
+
+    def step(self, frame: bytes) -> Voice:
+        return Voice(0.95, -20.0) if frame[0] else Voice(0.0, -70.0, gate=False)
+
+    def reset(self) -> None:
+        pass
+
+
+class Recogniser:
+    """Hears what the scripted user is saying at the moment; `failures` are raised first, one per request."""
+
+    name = "scripted"
+
+    def __init__(self, delay_s: float) -> None:
+        self.delay_s, self.text = delay_s, ""
+        self.failures: list[ProviderError] = []
+        self.requests = 0
+        self.open_now = 0
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Utterance]:
+        self.open_now += 1
+        try:
+            yield Utterance(self)
+        finally:
+            self.open_now -= 1
+
+
+class Utterance:
+    def __init__(self, recogniser: Recogniser) -> None:
+        self.recogniser, self.frames = recogniser, 0
+
+    def feed(self, pcm: bytes) -> None:
+        self.frames += 1
+
+    async def so_far(self) -> Transcript:
+        stt = self.recogniser
+        stt.requests += 1
+        text = stt.text if self.frames else ""
+        await trio.sleep(stt.delay_s)
+        if stt.failures:
+            raise stt.failures.pop(0)
+        return Transcript(text)
+
+    final = so_far
+
+
+class Model:
+    """Gives the scripted answers in turn: text, a list of items, or an error to raise."""
+
+    name = "scripted"
+
+    def __init__(self, answers: list[Any], first_s: float, token_s: float) -> None:
+        self.answers, self.first_s, self.token_s = answers, first_s, token_s
+        self.requests: list[ChatRequest] = []
+        self.cancelled = 0
+
+    @asynccontextmanager
+    async def reply(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[ChatItem]]:
+        self.requests.append(request)
+        done = False
+
+        async def items() -> AsyncIterator[ChatItem]:
+            nonlocal done
+            await trio.sleep(self.first_s)
+            answer = self.answers.pop(0) if self.answers else "I have nothing more to say."
+            if isinstance(answer, ProviderError):
+                raise answer
+            for item in answer.split(" ") if isinstance(answer, str) else answer:
+                if isinstance(item, ProviderError):
+                    raise item
+                yield TextDelta(item + " ") if isinstance(item, str) else item
+                await trio.sleep(self.token_s)
+            done = True
+            yield Finished("stop")
+
+        try:
+            async with aclosing(items()) as stream:
+                yield stream
+        finally:
+            self.cancelled += not done
+
+
+class Voicebox:
+    """60 ms of a tone per character, five times faster than real time."""
+
+    name = "scripted"
+
+    def __init__(self, first_s: float) -> None:
+        self.first_s = first_s
+        self.said: list[str] = []
+        self.failures: list[ProviderError] = []
+        self.cancelled = 0
+
+    @asynccontextmanager
+    async def speak(self, request: SpeechRequest) -> AsyncIterator[AsyncIterator[SpeechChunk]]:
+        self.said.append(request.text)
+        done = False
+
+        async def pieces() -> AsyncIterator[SpeechChunk]:
+            nonlocal done
+            await trio.sleep(self.first_s)
+            if self.failures:
+                raise self.failures.pop(0)
+            for _ in range(max(1, round(len(request.text) * 0.6))):
+                yield SpeechChunk(b"\x00\x10" * (RATE_HZ // 10), RATE_HZ)
+                await trio.sleep(0.02)
+            done = True
+
+        try:
+            async with aclosing(pieces()) as stream:
+                yield stream
+        finally:
+            self.cancelled += not done
+
+
+class Tools:
+    """One tool, `wait`, that takes as long as it is told."""
+
+    def tools(self) -> tuple[Tool, ...]:
+        return (Tool("wait", "Waits.", {"type": "object", "properties": {"seconds": {"type": "number"}}}),)
+
+    async def call(self, call: ToolCall, host: ToolHost) -> str:
+        seconds = json.loads(call.arguments)["seconds"]
+        host.say_later(seconds, "Time is up.")
+        return "done"
+
+
+class User:
+    """The client's side: sends a frame every 20 ms, keeps everything that comes back."""
+
+    def __init__(self, scene: Scene, speak: Callable[[bytes], None]) -> None:
+        self.scene, self._speak = scene, speak
+
+    async def _frames(self, frame: bytes, seconds: float) -> None:
+        for _ in range(round(seconds / 0.02)):
+            await trio.sleep(0.02)
+            self._speak(frame)
+
+    async def says(self, seconds: float, text: str) -> None:
+        """Speak; the recogniser will hear `text`."""
+        self.scene.stt.text = text
+        await self._frames(LOUD, seconds)
+
+    async def silent(self, seconds: float) -> None:
+        """Send silence."""
+        await self._frames(QUIET, seconds)
+
+    async def until(self, state: str, limit_s: float = 30.0) -> None:
+        """Send silence until the conversation gets there."""
+        end = trio.current_time() + limit_s
+        while self.scene.session.conversation.state != state:
+            assert trio.current_time() < end, f"never {state}: {self.scene.names()}"
+            await self.silent(0.02)
+
+    def send(self, **message: Any) -> None:
+        """Send a protocol message."""
+        self.scene.inbox.send_nowait(json.dumps(message))
+
+
+class Scene:
+    """What the script can look at."""
+
+    stt: Recogniser
+    chat: Model
+    tts: Voicebox
+    session: Session
+    desk: Desk
+    user: User
+    inbox: trio.MemorySendChannel[str | bytes]
+    ended = ""
+
+    def __init__(self) -> None:
+        self.facts: list[Fact] = []
+        self.sent: list[tuple[float, str | bytes]] = []
+        self.blocked: trio.Event | None = None
+
+    async def receive(self) -> str | bytes:
+        try:
+            return await self._inbox.receive()
+        except trio.EndOfChannel:
+            raise Ended("the client left") from None
+
+    async def send(self, *messages: str | bytes) -> None:
+        if self.blocked is not None:
+            await self.blocked.wait()
+        await trio.lowlevel.checkpoint()
+        self.sent += [(trio.current_time(), m) for m in messages]
+
+    def connect(self) -> None:
+        self.inbox, self._inbox = trio.open_memory_channel[str | bytes](1000)
+
+    def names(self) -> list[str]:
+        """Names of all facts so far."""
+        return [type(f.event).__name__ for f in self.facts]
+
+    def states(self) -> list[str]:
+        """The states in order."""
+        return ["idle"] + [f.step.now for f in self.facts if f.step.now != f.step.was]
+
+    def messages(self, *types: str) -> list[dict[str, Any]]:
+        """What the client was sent, of these types (all when none is given)."""
+        decoded = [json.loads(m) for _, m in self.sent if isinstance(m, str)]
+        return [m for m in decoded if not types or m["type"] in types]
+
+    def audio_at(self) -> list[float]:
+        """When audio was sent."""
+        return [at for at, m in self.sent if isinstance(m, bytes) or '"response.output_audio.delta"' in m]
+
+    def fact(self, kind: type[ev.Event], nth: int = 0) -> Fact:
+        """The n-th fact of a kind."""
+        return [f for f in self.facts if isinstance(f.event, kind)][nth]
+
+    def history(self) -> list[tuple[str, str]]:
+        """What the model would be shown now."""
+        return [(m.role, m.text) for m in self.session.dialogue.messages() if m.role != "system"]
+
+
+@asynccontextmanager
+async def stage(
+    answers: list[Any] | None = None,
+    *,
+    stt_s: float = 0.1,
+    first_token_s: float = 0.2,
+    token_s: float = 0.01,
+    first_audio_s: float = 0.1,
+    fsm: FsmSettings | None = None,
+    setup: Setup | None = None,
+    turns: TurnSettings | None = None,
+    session: dict[str, Any] | None = None,
+    greeting: str = "",
+) -> AsyncIterator[Scene]:
+    """Run a conversation in the background of the block; leaving the block hangs up."""
+    scene = Scene()
+    scene.connect()
+    scene.stt, scene.chat = Recogniser(stt_s), Model(list(answers or []), first_token_s, token_s)
+    scene.tts = Voicebox(first_audio_s)
+    kit = Kit(scene.stt, scene.chat, scene.tts, scene.tts, Detector, Tools())
+    out_in, out_out = open_pipe("out")
+    mic_in, mic_out = open_pipe("mic")
+    described = RealtimeSession(id="sess_test", model="test").apply(
+        {"audio": {"input": {"format": {"type": "audio/pcm", "rate": 16000}, "transcription": {"model": "test"}}}}
+    )
+    client = Client(RealtimeView(described, id_source(b"seed")), out_in)
+    turn_settings = turns or TurnSettings()
+
+    def make_ears(tell: Any, state: Any) -> Ears:
+        watch = OverlapWatch(OverlapSettings(), lambda: scene.session.replies.recent_words())
+        listener = Listener(Detector(), turn_settings, watch, ListenSettings(), tell, state)
+        return Ears(kit.stt, listener, TranscribeSettings(answer_s=3.0))
+
+    scene.session = Session(
+        kit, client, Dialogue(DialogueSettings()), make_ears, setup or Setup(), (fsm or FsmSettings(), SessionSettings()),
+        [scene.facts.append, timing_tap(client.metrics)],
+    )  # fmt: skip
+    scene.desk = Desk(scene.session, mic_in, turn_settings, frozenset())
+    if session:
+        scene.desk.take(json.dumps({"type": "session.update", "session": {"type": "realtime", **session}}))
+
+    def speak(frame: bytes) -> None:
+        scene.desk._append(type("Message", (), {"audio": frame})())
+
+    scene.user = User(scene, speak)
+    async with trio.open_nursery() as nursery:
+
+        async def run() -> None:
+            scene.ended = await converse(scene.session, scene.desk, scene, mic_out, out_out, greeting)
+
+        nursery.start_soon(run)
+        await trio.lowlevel.checkpoint()
+        yield scene
+        scene.inbox.close()

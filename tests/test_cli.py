@@ -1,0 +1,246 @@
+"""The command line: help, exit codes, and what a user reads when something is wrong."""
+
+from __future__ import annotations
+
+import io
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+import typer
+from rich.console import Console
+
+from aura import cli
+from aura.config import load
+from aura.core.errors import ConfigError, ProviderError
+from aura.tools import doctor
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = typer.main.get_command(cli.app)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """An empty working directory, and nothing of this machine's settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("AURA_") or name.endswith("_API_KEY")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AURA_STORAGE__DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return tmp_path
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=30, check=False)
+
+
+# ---- help ---------------------------------------------------------------------------------------------------------
+
+
+def test_help_lists_every_command_with_an_example(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.app(["--help"], prog_name="aura")
+    text = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 0
+    assert set(COMMANDS.commands) == set(cli.EXAMPLES)
+    for example in cli.EXAMPLES.values():
+        assert example in text
+
+
+@pytest.mark.parametrize("name", cli.EXAMPLES)
+def test_the_help_of_a_command_ends_with_its_example(name, capsys):
+    with pytest.raises(SystemExit):
+        cli.app([name, "--help"], prog_name="aura")
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.endswith(f"Example: {cli.EXAMPLES[name]}")
+    assert "--set" in text
+
+
+@pytest.mark.parametrize("name", cli.EXAMPLES)
+def test_an_example_is_understood_by_its_command(name):
+    program, command, *arguments = shlex.split(cli.EXAMPLES[name])
+    assert (program, command) == ("aura", name)
+    COMMANDS.commands[name].make_context(name, arguments)
+
+
+def test_help_imports_nothing_heavy():
+    heavy = {"trio", "numpy", "openai", "httpx", "structlog", "starlette", "onnxruntime", "pydantic"}
+    done = run("-c", f"import aura.cli, sys; print(sorted({heavy} & set(sys.modules)))")
+    assert done.stdout.strip() == "[]"
+
+
+# ---- errors -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [["serve"], ["talk", "x.wav"], ["demo"], ["doctor"], ["bench"]])
+def test_a_wrong_setting_is_one_line_and_exit_code_2(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.app([*command, "--set", "turns.silnce_s=1"], prog_name="aura")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: unknown setting turns.silnce_s (--set); did you mean turns.silence_s?\n"
+
+
+def test_the_process_ends_with_the_code_and_without_a_traceback():
+    done = run("-m", "aura", "serve", "--port", "99999999x")
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    done = run("-m", "aura", "serve", "--config", "nowhere.toml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: nowhere.toml: there is no such file; --config names a TOML file\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ConfigError("do this"), (2, "do this")),
+        (BaseExceptionGroup("", [ExceptionGroup("", [ProviderError("do that")])]), (2, "do that")),
+        (KeyboardInterrupt(), (130, "")),
+        (BaseExceptionGroup("", [KeyboardInterrupt(), ValueError()]), (130, "")),
+        (ValueError("bug"), None),
+        (ExceptionGroup("", [ConfigError("do this"), ValueError("bug")]), None),
+    ],
+)
+def test_what_an_error_means_for_the_user(error, expected):
+    assert cli.verdict(error) == expected
+
+
+def test_ctrl_c_ends_quietly():
+    script = """
+import trio
+from aura.cli import app
+
+@app.command("wait")
+def wait():
+    async def main():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            print("ready", flush=True)
+    trio.run(main)
+
+app(["wait"])
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (130, "", "")
+
+
+def test_a_bug_keeps_its_traceback():
+    script = """
+from aura.cli import app
+
+@app.command("fail")
+def fail():
+    raise RuntimeError("bug")
+
+app(["fail"])
+"""
+    done = run("-c", script)
+    assert done.returncode == 1
+    assert "RuntimeError: bug" in done.stderr
+
+
+def test_talk_needs_a_file_or_the_microphone(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.app(["talk"], prog_name="aura")
+    assert ended.value.code == 2
+    assert "--mic" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("0.0.0.0", "ws://127.0.0.1:8080/v1/realtime"),
+        ("::", "ws://[::1]:8080/v1/realtime"),
+        ("example.org", "ws://example.org:8080/v1/realtime"),
+    ],
+)
+def test_tools_find_the_server_of_the_settings(host, url):
+    assert cli.own_url(load(None, [f"server.host={host}", "server.port=8080"])) == url
+
+
+def test_tools_speak_tls_when_the_server_does():
+    assert cli.own_url(load(None, ["server.tls_cert=cert.pem"])).startswith("wss://127.0.0.1:")
+
+
+# ---- doctor -------------------------------------------------------------------------------------------------------
+
+
+def examine(*options, show_all=False):
+    out = io.StringIO()
+    code = doctor.run(load(None, ["server.port=0", *options]), show_all, Console(file=out, width=300))
+    return code, out.getvalue()
+
+
+def row(text, *words):
+    """Whether one line of the table holds all the words."""
+    return any(all(word in line for word in words) for line in text.splitlines())
+
+
+def test_a_healthy_machine_is_fine():
+    code, text = examine()
+    assert code == 0, text
+    assert "AURA can run." in text
+    for engine in ("offline stt", "offline tts", "voice detector"):
+        assert row(text, engine, "ok")
+
+
+def test_a_changed_setting_is_shown_with_its_origin(folder):
+    (folder / "aura.toml").write_text("[turns]\nsilence_s = 0.9\n")
+    _, text = examine("vad.gate_mode=2")
+    assert row(text, "turns.silence_s", "0.9", "aura.toml")
+    assert row(text, "vad.gate_mode", "2", "--set")
+    assert not row(text, "turns.pause_s")
+
+
+def test_all_shows_every_setting_with_its_meaning():
+    _, text = examine(show_all=True)
+    assert row(text, "turns.pause_s", "default", "Silence after which a draft reply may be started.")
+
+
+def test_no_key_is_ever_shown():
+    _, text = examine("openai.api_key=sk-12345678", show_all=True)
+    assert "sk-12345678" not in text
+
+
+def test_a_taken_port_is_broken():
+    async def main():
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        async with listener:
+            return examine(f"server.port={listener.socket.getsockname()[1]}")
+
+    code, text = trio.run(main)
+    assert code == 1
+    assert row(text, "port", "broken", "server.port")
+
+
+def test_a_data_folder_that_cannot_be_written_is_broken(folder):
+    (folder / "data").write_text("a file")
+    code, text = examine()
+    assert code == 1
+    assert row(text, "data folder", "broken", "storage.data_dir")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], ("reach", "ok", "this machine only")),
+        (["server.host=0.0.0.0"], ("origins", "note", "only AURA's own page")),
+        (["server.host=0.0.0.0", "server.origins=*"], ("origins", "note", "any web page")),
+        (["server.host=0.0.0.0", "server.origins=https://a.example"], ("origins", "ok", "https://a.example")),
+        (["server.tls_cert=nowhere.pem"], ("TLS", "broken", "nowhere.pem")),
+        (["storage.record=true"], ("recording", "note")),
+        (["engines.chat=openai"], ("key openai.api_key", "note", "AURA_OPENAI__API_KEY")),
+        (["openai.api_key=sk-12345678"], ("key openai.api_key", "ok", "set (--set)")),
+    ],
+)
+def test_what_others_can_reach_is_judged(options, words):
+    _, text = examine(*options)
+    assert row(text, *words), text

@@ -1,0 +1,88 @@
+"""Metrics, health and the stall watch."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import pytest
+import trio
+from prometheus_client.parser import text_string_to_metric_families
+
+from aura.observe.health import Health
+from aura.observe.metrics import METRICS, Metrics, Name
+from aura.observe.stalls import StallWatch
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
+    """What a scraper reads."""
+    return {
+        (sample.name, *(f"{key}={value}" for key, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(metrics.text().decode())
+        for sample in family.samples
+    }
+
+
+def test_a_scraper_reads_what_was_counted() -> None:
+    metrics = Metrics()
+    metrics.add("turns")
+    metrics.add("turns", by=2)
+    metrics.add("conversations_open")
+    metrics.add("conversations_open", by=-1)
+    metrics.add("errors", "openai", "rate_limited")
+    metrics.observe("stage_seconds", 0.15, "stt")
+    metrics.observe("stage_seconds", 99.0, "stt")
+    read = samples(metrics)
+    assert read[("aura_turns_total",)] == 3
+    assert read[("aura_conversations_open",)] == 0
+    assert read[("aura_errors_total", "code=rate_limited", "provider=openai")] == 1
+    assert read[("aura_stage_seconds_bucket", "le=0.1", "stage=stt")] == 0
+    assert read[("aura_stage_seconds_bucket", "le=0.15", "stage=stt")] == 1
+    assert read[("aura_stage_seconds_bucket", "le=+Inf", "stage=stt")] == 2
+    assert read[("aura_stage_seconds_sum", "stage=stt")] == pytest.approx(99.15)
+    assert metrics.value("stage_seconds", "stt") == 2
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_can_be_used_and_scraped(name: Name) -> None:
+    metrics = Metrics()
+    labels = METRICS[name].labels
+    if METRICS[name].kind == "histogram":
+        metrics.observe(name, 0.5, *labels)
+    else:
+        metrics.add(name, *labels)
+    assert metrics.value(name, *labels) == 1
+    assert any(key[0].startswith(f"aura_{name}") and value for key, value in samples(metrics).items())
+
+
+def test_an_untouched_metric_without_labels_is_shown_as_zero() -> None:
+    read = samples(Metrics())
+    assert read[("aura_conversations_total",)] == 0
+    assert read[("aura_voice_to_voice_seconds_count",)] == 0
+
+
+def test_health_names_what_is_not_ready() -> None:
+    health = Health()
+    health.add("stt workers", lambda: "1 of 2 started")
+    health.add("disk", lambda: None)
+    assert health.reasons() == {"stt workers": "1 of 2 started"}
+    health.remove("stt workers")
+    assert health.reasons() == {}
+
+
+async def test_a_long_step_is_reported_with_its_task() -> None:
+    seen: list[tuple[str, float]] = []
+    watch = StallWatch(0.02, lambda task, seconds: seen.append((task, seconds)))
+
+    async def hog() -> None:
+        until = perf_counter() + 0.04
+        while perf_counter() < until:
+            pass
+        await trio.sleep(0)
+
+    trio.lowlevel.add_instrument(watch)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hog, name="hog")
+        await trio.sleep(0.05)
+    trio.lowlevel.remove_instrument(watch)
+    assert any(task == "hog" and seconds >= 0.04 for task, seconds in seen)
+    assert watch.longest_s >= 0.04

@@ -1,0 +1,58 @@
+"""Engines by name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from typing import get_args
+
+import pytest
+
+from aura.core.errors import ConfigError
+from aura.providers import registry
+from aura.providers.http import open_http
+from aura.providers.openai.settings import CompatibleSettings, OpenAISettings
+from tests.fakes.openai_server import serve
+
+ROWS = [(part, name, entry) for part, table in registry.ENGINES.items() for name, entry in table.items()]
+
+
+@pytest.mark.parametrize(("part", "name", "entry"), ROWS, ids=[f"{part}-{name}" for part, name, _ in ROWS])
+def test_every_entry_names_something_that_exists(part: str, name: str, entry: registry.Engine) -> None:
+    module, _, attribute = entry.factory.partition(":")
+    if find_spec(module) is None:
+        pytest.skip(f"{module} is not part of this build")
+    assert callable(getattr(import_module(module), attribute))
+
+
+@pytest.mark.parametrize("part", get_args(registry.Part))
+def test_an_unknown_name_is_answered_with_the_known_ones(part: registry.Part) -> None:
+    with pytest.raises(ConfigError, match=r"openia.*choose one of offline, openai"):
+        registry.engine(part, "openia")
+
+
+@pytest.mark.parametrize(("name", "settings"), [("openai", OpenAISettings), ("compatible", CompatibleSettings)])
+async def test_parts_are_made_by_name_and_carry_it(name: str, settings: type[OpenAISettings]) -> None:
+    async with serve() as fake, open_http() as http:
+        made = settings(base_url=fake.base_url)
+        async with (
+            registry.open_stt(name, made, http) as stt,
+            registry.open_chat(name, made, http) as chat,
+            registry.open_tts(name, made, http) as tts,
+        ):
+            assert {stt.name, chat.name, tts.name} == {name}
+
+
+def test_looking_at_the_table_imports_no_engine_and_no_http_library() -> None:
+    code = (
+        "import sys, aura.providers.registry, aura.providers.openai.settings;"
+        "sys.exit(sum(name in sys.modules for name in ('httpx', 'openai', 'httptools', 'onnxruntime')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_no_engine_needs_the_openai_package_to_talk() -> None:
+    code = "import sys, aura.providers.openai.chat, aura.providers.openai.tts; sys.exit('openai' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
