@@ -169,6 +169,10 @@ def talk(
     save: Annotated[Path | None, typer.Option(metavar="WAV", help="Write the answers to this file.")] = None,
     mic: Annotated[bool, typer.Option("--mic", help="Use the microphone (needs the extra `mic`).")] = False,
     play: Annotated[bool, typer.Option("--play/--no-play", help="Play the answers aloud.")] = True,
+    barge_in_after: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Say the next file so long after an answer began, over it."),
+    ] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
@@ -179,7 +183,7 @@ def talk(
     start_logs(chosen, quiet=True)
     from aura.tools import talk as tool
 
-    raise typer.Exit(tool.run(chosen, files or [], url or own_url(chosen), save, mic, play))
+    raise typer.Exit(tool.run(chosen, files or [], url or own_url(chosen), save, mic, play, barge_in_after))
 
 
 @command("demo", "Hear a whole conversation, with no key and no microphone.")
@@ -218,6 +222,7 @@ def bench(
     seconds: Annotated[float, typer.Option(min=1, help="How long to measure.")] = 60.0,
     scenes: Annotated[Path | None, typer.Option(metavar="DIR", help="Scenes with truth to speak.")] = None,
     json_out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.")] = None,
+    pid: Annotated[int | None, typer.Option(help="The server's process, where it cannot be found by its port.")] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
@@ -228,7 +233,7 @@ def bench(
     start_logs(chosen, quiet=True)
     from aura.tools import bench as tool
 
-    codes = [tool.run(chosen, url, callers, seconds, scenes, json_out) for url in urls or [own_url(chosen)]]
+    codes = [tool.run(chosen, url, callers, seconds, scenes, json_out, pid=pid) for url in urls or [own_url(chosen)]]
     raise typer.Exit(max(codes))
 
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     import aura.core.turns
     import aura.observe.logs
     import aura.providers.http
+    import aura.providers.offline.stt_settings
+    import aura.providers.offline.tts
     import aura.providers.offline.vad
     import aura.providers.openai.settings
     import aura.server.settings
@@ -72,6 +74,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     openai: aura.providers.openai.settings.OpenAISettings
     compatible: aura.providers.openai.settings.CompatibleSettings
     http: aura.providers.http.HttpSettings
+    offline_stt: aura.providers.offline.stt_settings.SttSettings
+    offline_tts: aura.providers.offline.tts.TtsSettings
     conversation: aura.core.fsm.FsmSettings
     session: aura.session.session.SessionSettings
     dialogue: aura.core.dialogue.DialogueSettings

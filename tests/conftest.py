@@ -57,4 +57,4 @@ async def no_stalls() -> AsyncIterator[FairStallWatch]:
     trio.lowlevel.add_instrument(watch)
     yield watch
     trio.lowlevel.remove_instrument(watch)
-    assert watch.stalls == []
+    assert watch.stalls == [], watch.stalls

@@ -128,7 +128,7 @@ class FakeCall:
                     "aura.turn.metrics", turn=1, item_id="u", metrics={"reply": 1, "draft": False, "ms": ms}
                 )
             if self.binary:
-                await self.send("aura.audio", response_id="r", item_id=item, bytes=len(TONE))
+                await self.send("response.output_audio.delta", response_id="r", item_id=item, delta="")
             await self.send("response.output_audio_transcript.delta", item_id=item, delta="One hundred.")
             for _ in range(round(self.server.reply_s / CHUNK_S)):
                 if self.binary:

@@ -231,10 +231,15 @@ class Scene:
     inbox: trio.MemorySendChannel[str | bytes]
     ended = ""
 
+    async def until_ended(self) -> None:
+        """Wait until the conversation is over."""
+        await self.over.wait()
+
     def __init__(self) -> None:
         self.facts: list[Fact] = []
         self.sent: list[tuple[float, str | bytes]] = []
         self.blocked: trio.Event | None = None
+        self.over = trio.Event()
 
     async def receive(self) -> str | bytes:
         try:
@@ -306,14 +311,16 @@ async def stage(
     turn_settings = turns or TurnSettings()
 
     def make_ears(tell: Any, state: Any) -> Ears:
-        watch = OverlapWatch(OverlapSettings(), lambda: scene.session.replies.recent_words())
+        def recent_words() -> str:
+            return scene.session.replies.recent_words()
+
+        watch = OverlapWatch(OverlapSettings(), recent_words)
         listener = Listener(Detector(), turn_settings, watch, ListenSettings(), tell, state)
         return Ears(kit.stt, listener, TranscribeSettings(answer_s=3.0))
 
-    scene.session = Session(
-        kit, client, Dialogue(DialogueSettings()), make_ears, setup or Setup(), (fsm or FsmSettings(), SessionSettings()),
-        [scene.facts.append, timing_tap(client.metrics)],
-    )  # fmt: skip
+    taps = [scene.facts.append, timing_tap(client.metrics)]
+    both = (fsm or FsmSettings(), SessionSettings())
+    scene.session = Session(kit, client, Dialogue(DialogueSettings()), make_ears, setup or Setup(), both, taps)
     scene.desk = Desk(scene.session, mic_in, turn_settings, frozenset())
     if session:
         scene.desk.take(json.dumps({"type": "session.update", "session": {"type": "realtime", **session}}))
@@ -326,6 +333,7 @@ async def stage(
 
         async def run() -> None:
             scene.ended = await converse(scene.session, scene.desk, scene, mic_out, out_out, greeting)
+            scene.over.set()
 
         nursery.start_soon(run)
         await trio.lowlevel.checkpoint()

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from aura.core import effects as fx
 from aura.core import events as ev
-from aura.core.fsm import MACHINE, STATES, TABLE, Conversation, FsmSettings, Step, Verdict
+from aura.core.fsm import MACHINE, Conversation, FsmSettings, Step, Verdict
+from aura.core.table import STATES, TABLE
 
 # ---- the table ---------------------------------------------------------------------------------------------------
 
@@ -28,7 +29,9 @@ def test_every_row_names_states_guards_and_effects_that_exist() -> None:
     for row in TABLE:
         assert set(row.states.split()) <= set(STATES)
         assert row.to in (*STATES, "=", "bug")
-        assert all(callable(getattr(Conversation, name)) for name in (*row.do.split(), row.when.removeprefix("!") or "bug"))
+        assert all(
+            callable(getattr(Conversation, name)) for name in (*row.do.split(), row.when.removeprefix("!") or "bug")
+        )
 
 
 def test_no_row_stands_behind_one_that_always_holds() -> None:
@@ -42,7 +45,12 @@ def test_no_row_stands_behind_one_that_always_holds() -> None:
 
 # ---- conversations -----------------------------------------------------------------------------------------------
 
-HEARD = [ev.SpeechStarted(100), ev.SpeechPaused(900, 140), ev.TranscriptReady(1, 3, "words", "a b c"), ev.TurnEnded(900, 550)]
+HEARD = [
+    ev.SpeechStarted(100),
+    ev.SpeechPaused(900, 140),
+    ev.TranscriptReady(1, 3, "words", "a b c"),
+    ev.TurnEnded(900, 550),
+]
 SPEAKING = [*HEARD, ev.FirstTokenArrived(1), ev.ReplyStarted(1)]
 
 
@@ -119,7 +127,8 @@ def test_noise_that_cut_the_reply_off_lets_it_say_the_rest() -> None:
     noise = [ev.SpeechStarted(3000), ev.OverlapConfirmed("sustained", 600), ev.TurnEnded(4000, 700)]
     conversation, steps = play(*SPEAKING, *noise, ev.TranscriptReady(2, 0, "empty"))
 
-    assert steps[-1].effects == (fx.DropReply(2), fx.StartReply(3, 2, "rest", draft=False), fx.Respond(3, 2))
+    rest = fx.StartReply(3, 2, "rest", draft=False)
+    assert steps[-1].effects == (fx.DropReply(2), fx.CommitTurn(2), rest, fx.Respond(3, 2))
     assert conversation.state == "thinking"
 
 
@@ -253,7 +262,9 @@ def test_no_order_of_facts_makes_two_replies_a_bug_or_no_end(data: st.DataObject
 
         assert step.verdict is not Verdict.BUG, (fact, step)
         assert world.alive == {a.number for a in (world.conversation.reply, world.conversation.draft) if a}
-        assert (world.conversation.state in ("thinking", "speaking", "interrupted")) == (world.conversation.reply is not None)
+        assert (world.conversation.state in ("thinking", "speaking", "interrupted")) == (
+            world.conversation.reply is not None
+        )
 
     world.tell(ev.SessionClosing("test"))
     assert not world.alive

@@ -150,9 +150,10 @@ async def test_keep_alive_and_pipelining() -> None:
     one = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"
     async with client(echo) as stream:
         await stream.send_all(one + one)
-        ws = b""
-        while ws.count(b"hi") < 2:
-            ws += bytes(await stream.receive_some(65536))
+        answers = b""
+        while answers.count(b"\r\n0\r\n\r\n") < 2:
+            answers += bytes(await stream.receive_some(65536))
+        assert answers.count(b"HTTP/1.1 200") == 2
         await stream.send_all(one)
         assert (await read_answer(stream)).body == b"hi."
 

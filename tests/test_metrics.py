@@ -77,7 +77,7 @@ async def test_a_long_step_is_reported_with_its_task() -> None:
         until = perf_counter() + 0.04
         while perf_counter() < until:
             pass
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
 
     trio.lowlevel.add_instrument(watch)
     async with trio.open_nursery() as nursery:

@@ -11,8 +11,6 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from aura.core import errors
 from aura.core.ports import ChatItem, ChatRequest, Finished, Message, TextDelta, Tool, ToolCall
@@ -21,8 +19,6 @@ from aura.providers.http import HttpSettings, open_http
 from aura.providers.openai.chat import OpenAIChat
 from aura.providers.openai.errors import retry_after_s
 from aura.providers.openai.settings import CompatibleSettings, OpenAISettings
-from aura.providers.openai.thoughts import ThoughtFilter
-from aura.providers.sse import SseReader
 from tests.fakes.openai_server import (
     DONE,
     Answer,
@@ -385,31 +381,3 @@ async def test_too_many_requests_at_once_wait_for_a_connection_only_so_long() ->
         await trio.sleep(0.02)
         with pytest.raises(errors.TimedOut, match="every connection"):
             await collect(engine)
-
-
-@given(st.lists(st.sampled_from(["<think>", "</think>", "<", "think", "a", " b", "</", ">", "\n"])), st.randoms())
-@settings(max_examples=150, deadline=None)
-def test_thoughts_are_dropped_wherever_the_text_is_cut(parts: list[str], random: Any) -> None:
-    text = "".join(parts)
-    whole, cut = ThoughtFilter(), ThoughtFilter()
-    pieces, at = [], 0
-    while at < len(text):
-        size = random.randint(1, 4)
-        pieces.append(cut.feed(text[at : at + size]))
-        at += size
-    joined = "".join(pieces) + cut.end()
-    assert joined == whole.feed(text) + whole.end()
-    if "<" not in text:
-        assert joined == text
-
-
-@given(st.lists(st.binary(max_size=20).filter(lambda b: b"\n" not in b and b"\r" not in b)), st.randoms())
-@settings(max_examples=100, deadline=None)
-def test_events_are_the_same_wherever_the_bytes_are_cut(payloads: list[bytes], random: Any) -> None:
-    stream = b"".join(b"data: " + payload + b"\n\n" for payload in payloads)
-    reader, found, at = SseReader(), [], 0
-    while at < len(stream):
-        size = random.randint(1, 9)
-        found += reader.feed(stream[at : at + size])
-        at += size
-    assert [data for _, data in found + reader.end()] == [payload.strip() for payload in payloads]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import get_args
@@ -12,7 +14,7 @@ import pytest
 
 from aura.core.errors import ConfigError
 from aura.providers import registry
-from aura.providers.http import open_http
+from aura.providers.http import Http, open_http
 from aura.providers.openai.settings import CompatibleSettings, OpenAISettings
 from tests.fakes.openai_server import serve
 
@@ -43,6 +45,22 @@ async def test_parts_are_made_by_name_and_carry_it(name: str, settings: type[Ope
             registry.open_tts(name, made, http) as tts,
         ):
             assert {stt.name, chat.name, tts.name} == {name}
+
+
+@asynccontextmanager
+async def opened(settings: list[str], http: Http, *, name: str) -> AsyncIterator[str]:
+    settings.append("ready")
+    yield f"part of {name}"
+    settings.append("freed")
+
+
+async def test_an_engine_that_holds_something_is_freed_when_its_context_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = registry.Engine(f"{__name__}:opened", "mine")
+    monkeypatch.setattr(registry, "ENGINES", {"chat": {"mine": entry}})
+    told: list[str] = []
+    async with open_http() as http, registry.open_chat("mine", told, http) as chat:
+        assert (chat, told) == ("part of mine", ["ready"])
+    assert told == ["ready", "freed"]
 
 
 def test_looking_at_the_table_imports_no_engine_and_no_http_library() -> None:

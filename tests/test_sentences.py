@@ -34,7 +34,7 @@ WHOLE = [
     "Dr. Smith and Mrs. Jones live on St. James Street.",
     "Use a fruit, e.g. an apple, i.e. something sweet, vs. a cake.",
     "It costs 3.50 dollars, or 1,000,000 yen.",
-    "Version 2.0.1 of aura.core runs on 10.0.0.1.",
+    "Version 2.0.1 of aura.core runs on 198.51.100.1.",
     "See https://example.com/a.b?c=d!e for more.",
     "Write to anna.b@example.co.uk today.",
     "The U.S. Army and J. R. R. Tolkien met.",

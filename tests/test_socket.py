@@ -12,74 +12,13 @@ import trio
 import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wsproto.connection import Connection, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
+from structlog.testing import capture_logs
 
-from aura.server.frames import NUMPY_FROM, Odd, Splitter, encode, unmask
 from aura.server.settings import ServerSettings
 from aura.server.socket import Closed, Socket, run_socket
+from tests.ws_client import HEAD, KEY, Client, masked
 
-HEAD = (
-    b"GET /v1/realtime HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
-KEY = b"\x12\xf4\x56\x78"
 Body = Callable[[Socket], Awaitable[None]]
-
-
-def masked(opcode: int, payload: bytes, *, fin: bool = True) -> bytes:
-    """One client frame, written independently of the code under test."""
-    size = len(payload)
-    if size < 126:
-        head = struct.pack("!BB", fin << 7 | opcode, 0x80 | size)
-    elif size < 65536:
-        head = struct.pack("!BBH", fin << 7 | opcode, 0x80 | 126, size)
-    else:
-        head = struct.pack("!BBQ", fin << 7 | opcode, 0x80 | 127, size)
-    return head + KEY + bytes(byte ^ KEY[i % 4] for i, byte in enumerate(payload))
-
-
-class Client:
-    """A client on wsproto's framing."""
-
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self.stream = stream
-        self.ws = Connection(ConnectionType.CLIENT)
-        self.pongs: list[bytes] = []
-        self.pings = 0
-        self.code: int | None = None
-
-    async def handshake(self) -> None:
-        answer = b""
-        while not answer.endswith(b"\r\n\r\n"):
-            answer += await self.stream.receive_some(1)
-        assert answer.startswith(b"HTTP/1.1 101 ")
-
-    async def to_end(self) -> str:
-        """Read to the end; text of all messages."""
-        got = ""
-        while True:
-            for event in self.ws.events():
-                if isinstance(event, Ping):
-                    self.pings += 1
-                elif isinstance(event, Pong):
-                    self.pongs.append(bytes(event.payload))
-                elif isinstance(event, CloseConnection):
-                    self.code = int(event.code)
-                    return got
-                elif isinstance(event, TextMessage):
-                    got += event.data + "|" * event.message_finished
-                elif isinstance(event, BytesMessage):
-                    got += f"{bytes(event.data)!r}|"
-            data = await self.stream.receive_some(65536)
-            if not data:
-                return got
-            self.ws.receive_data(bytes(data))
-
-    async def close_code(self) -> int | None:
-        """Read to the end."""
-        await self.to_end()
-        return self.code
 
 
 @asynccontextmanager
@@ -100,27 +39,6 @@ async def collect(socket: Socket, into: list[str | bytes]) -> None:
 
 
 # ---- frames ----------------------------------------------------------------------------------------------------------
-
-
-@given(
-    st.binary(max_size=40) | st.binary(min_size=NUMPY_FROM - 2, max_size=NUMPY_FROM + 9),
-    st.binary(min_size=4, max_size=4),
-)
-def test_unmasking_is_the_xor_with_the_repeated_key(data: bytes, key: bytes) -> None:
-    assert unmask(data, key) == bytes(byte ^ key[i % 4] for i, byte in enumerate(data))
-
-
-@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
-def test_wsproto_reads_every_length_we_encode(size: int) -> None:
-    client = Connection(ConnectionType.CLIENT)
-    client.receive_data(encode("x" * size) + encode(b"y" * size))
-    text, binary = "", b""
-    for event in client.events():
-        if isinstance(event, TextMessage):
-            text += event.data
-        elif isinstance(event, BytesMessage):
-            binary += event.data
-    assert (text, binary) == ("x" * size, b"y" * size)
 
 
 MESSAGE = st.one_of(st.text(max_size=60), st.binary(max_size=60), st.just("ä" * 80), st.just(b"z" * 70_000))
@@ -186,21 +104,6 @@ def test_random_bytes_end_the_connection_and_nothing_else(junk: bytes) -> None:
             await client.stream.aclose()
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
-
-
-@settings(max_examples=60)
-@given(st.binary(max_size=200), st.booleans())
-def test_the_splitter_never_fails_on_junk(junk: bytes, odd: bool) -> None:
-    splitter = Splitter(1000, junk)
-    if odd:
-        splitter.feed(masked(1, b"begin", fin=False) + splitter.rest())
-        assert splitter.next() is Odd.MESSAGE
-        for _ in range(len(junk) + 10):
-            _, then, hungry = splitter.pass_on()
-            if then or hungry:
-                break
-        else:
-            pytest.fail("no progress")
 
 
 # ---- the end ---------------------------------------------------------------------------------------------------------
@@ -311,9 +214,10 @@ async def test_a_failed_conversation_closes_with_1011(autojump_clock: trio.testi
     async def body(socket: Socket) -> None:
         raise KeyError("a bug")
 
-    with pytest.RaisesGroup(KeyError, flatten_subgroups=True):
+    with capture_logs() as logs:
         async with conversation(body) as client:
             assert await client.close_code() == 1011
+    assert [(line["event"], line["errors"]) for line in logs] == [("conversation.crashed", ["KeyError"])]
 
 
 # ---- time ------------------------------------------------------------------------------------------------------------

@@ -197,7 +197,7 @@ async def test_every_file_is_answered_shown_and_saved(question: Path, tmp_path: 
 
 async def test_the_next_file_can_talk_over_the_answer(question: Path) -> None:
     server = FakeServer()
-    server.reply_s = 3.0
+    server.reply_s = 1.2
     async with fake_server(server) as url:
         with trio.fail_after(8):
             code, shown = await talk(url, [question, question], barge_in_after_s=0.3)

@@ -177,7 +177,7 @@ def test_a_dismissed_echo_must_stop_before_anything_starts(taker: TurnTaker) -> 
     assert hear(taker, SPEECH, 1000, overlap=True) == []
     hear(taker, QUIET, 300, overlap=True)
     assert hear(taker, SPEECH, 300, overlap=True) == []
-    assert kinds(hear(taker, Voice(0.95, -20.0), 300, overlap=True)) == ["suspected", "started"]
+    assert kinds(hear(taker, Voice(0.95, -20.0), 300, overlap=True))[-1:] == ["started"]
 
 
 @given(st.lists(st.tuples(st.sampled_from([QUIET, SPEECH, NOISE]), st.integers(1, 40), st.booleans()), max_size=25))

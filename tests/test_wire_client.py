@@ -301,8 +301,8 @@ def test_objects_that_kill_pipecat_are_echoed_as_strings() -> None:
     [
         ({"type": "audio/pcm"}, {"type": "audio/pcm", "rate": 24000}, AudioFormat("pcm16", 24000)),
         ({"type": "audio/pcm", "rate": 16000}, {"type": "audio/pcm", "rate": 16000}, AudioFormat("pcm16", 16000)),
-        ({"type": "audio/pcmu", "rate": 8000}, {"type": "audio/pcmu"}, AudioFormat("ulaw", 8000)),
-        ({"type": "audio/pcma"}, {"type": "audio/pcma"}, AudioFormat("alaw", 8000)),
+        ({"type": "audio/pcmu", "rate": 8000}, {"type": "audio/pcmu"}, AudioFormat("pcmu", 8000)),
+        ({"type": "audio/pcma"}, {"type": "audio/pcma"}, AudioFormat("pcma", 8000)),
     ],
 )
 def test_formats_are_independent_and_echoed_as_asked(

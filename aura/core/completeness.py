@@ -50,14 +50,15 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 def completeness(text: str, language: str | None = None) -> Completeness:
     """Whether English words look like a whole utterance or break off inside one; "unknown" for other languages.
 
-    Recognisers put a full stop behind fragments too, so the last words count before the punctuation does.
+    Recognisers put a full stop behind fragments too, so the last words count before the punctuation does. Behind a
+    question mark they raise a doubt and no more.
     """
     words = [w.replace("’", "'") for w in _WORD.findall(text.lower())]
     if not words or (language and not language.lower().startswith("en")) or not _english(words):
         return "unknown"
     mark = text.rstrip(" \"'”’)")[-1:] if not text.rstrip().endswith("...") else "…"
     if _dangling(words, mark) or _telling_digits(words):
-        return "unfinished"
+        return "unknown" if mark == "?" else "unfinished"  # a question mark is hardly ever guessed
     if mark in ".?!" or words[-1] in _CLOSING or (len(words) == 1 and words[0] in _WHOLE):
         return "complete"
     return "unknown"

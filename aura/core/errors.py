@@ -1,11 +1,11 @@
 """Everything that can go wrong, as one tree.
 
-    AuraError                 code: stable and machine-readable; str(): one line that says what to do
-     +- ConfigError           the operator's settings: AURA does not start (exit code 2)
-     +- ProtocolFault         a client's message: answered with an `error` event, the session lives on
-     +- ProviderError         an engine failed; `retryable` tells whether the same request may be sent again
-         +- AuthFailed  QuotaExhausted  BadRequest                 never retryable
-         +- RateLimited  Unavailable  TimedOut  StreamCut          retryable
+AuraError                 code: stable and machine-readable; str(): one line that says what to do
+ +- ConfigError           the operator's settings: AURA does not start (exit code 2)
+ +- ProtocolFault         a client's message: answered with an `error` event, the session lives on
+ +- ProviderError         an engine failed; `retryable` tells whether the same request may be sent again
+     +- AuthFailed  QuotaExhausted  BadRequest                 never retryable
+     +- RateLimited  Unavailable  TimedOut  StreamCut          retryable
 """
 
 from __future__ import annotations

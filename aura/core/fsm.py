@@ -14,16 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from transitions import Machine
 
 from aura.core import effects as fx
 from aura.core import events as ev
-
-STATES = ("idle", "listening", "thinking", "speaking", "interrupted")
-State = Literal["idle", "listening", "thinking", "speaking", "interrupted"]
+from aura.core.table import STATES, TABLE, Row, State
 
 
 class Verdict(StrEnum):
@@ -41,7 +39,7 @@ class Step(msgspec.Struct, frozen=True):
     verdict: Verdict
     was: State
     now: State
-    effects: tuple[fx.Effect, ...] = ()
+    effects: tuple[fx.AnyEffect, ...] = ()
 
 
 class FsmSettings(msgspec.Struct, frozen=True):
@@ -53,109 +51,11 @@ class FsmSettings(msgspec.Struct, frozen=True):
     """How many speculative replies one turn may start; 0 turns drafts off."""
 
 
-class Row(msgspec.Struct, frozen=True):
-    """One line of the table: in these states, this fact (when the guard holds) leads there and orders that."""
-
-    event: type[ev.Event]
-    states: str
-    to: State | Literal["=", "bug"]
-    """`=` stays; `bug` must not happen."""
-    do: str = ""
-    """Methods of `Conversation` that append the effects, in order."""
-    when: str = ""
-    """A property of `Conversation` that must hold; `!` negates. Rows are tried from top to bottom."""
-
-
-ANY = "idle listening thinking speaking interrupted"
-
-TABLE: tuple[Row, ...] = (
-    # ---- the user's voice
-    Row(ev.SpeechSuspected, "speaking", "=", "brake"),
-    Row(ev.SpeechSuspected, "idle listening thinking interrupted", "="),
-    Row(ev.SuspicionPassed, "speaking", "=", "unbrake"),
-    Row(ev.SuspicionPassed, "idle listening thinking interrupted", "="),
-    Row(ev.SpeechStarted, "idle", "listening", "open_turn"),
-    Row(ev.SpeechStarted, "listening", "=", "drop_draft"),
-    Row(ev.SpeechStarted, "thinking speaking", "interrupted", "hold open_tentative"),
-    Row(ev.SpeechStarted, "interrupted", "=", "drop_draft go_on"),
-    Row(ev.SpeechResumed, "listening interrupted", "=", "drop_draft go_on"),
-    Row(ev.SpeechResumed, "idle thinking speaking", "="),
-    Row(ev.SpeechPaused, "listening", "=", "start_draft", when="may_draft"),
-    Row(ev.SpeechPaused, "interrupted", "=", "start_draft", when="!has_draft"),
-    Row(ev.SpeechPaused, ANY, "="),
-    Row(ev.TurnEnded, "listening", "thinking", "end_turn adopt", when="has_draft"),
-    Row(ev.TurnEnded, "listening", "thinking", "end_turn start"),
-    Row(ev.TurnEnded, "interrupted", "=", "note_end", when="has_draft"),
-    Row(ev.TurnEnded, "interrupted", "=", "note_end start_draft"),
-    Row(ev.TurnEnded, "idle thinking speaking", "="),
-    Row(ev.OverlapConfirmed, "interrupted", "thinking", "cut confirm end_noted adopt", when="over_with_draft"),
-    Row(ev.OverlapConfirmed, "interrupted", "thinking", "cut confirm end_noted start", when="over"),
-    Row(ev.OverlapConfirmed, "interrupted", "listening", "cut confirm"),
-    Row(ev.OverlapConfirmed, "idle listening thinking speaking", "="),
-    Row(ev.OverlapDismissed, "interrupted", "speaking", "dismiss", when="was_speaking"),
-    Row(ev.OverlapDismissed, "interrupted", "thinking", "dismiss repair", when="broken"),
-    Row(ev.OverlapDismissed, "interrupted", "thinking", "dismiss"),
-    Row(ev.OverlapDismissed, "idle listening thinking speaking", "="),
-    # ---- a reply comes about
-    Row(ev.TranscriptReady, "listening", "=", "drop_draft", when="without_words"),
-    Row(ev.TranscriptReady, "listening", "=", "know_draft"),
-    Row(ev.TranscriptReady, "thinking", "=", "drop_reply say_rest", when="noise_cut_us_off"),
-    Row(ev.TranscriptReady, "thinking", "idle", "drop_reply", when="without_words"),
-    Row(ev.TranscriptReady, "thinking", "=", "know respond"),
-    Row(ev.TranscriptReady, "interrupted", "=", "know respond", when="of_reply"),
-    Row(ev.TranscriptReady, "interrupted", "=", "drop_draft", when="not_meant"),
-    Row(ev.TranscriptReady, "interrupted", "thinking", "know_draft cut confirm end_noted adopt", when="over"),
-    Row(ev.TranscriptReady, "interrupted", "listening", "know_draft cut confirm"),
-    Row(ev.TranscriptReady, "idle speaking", "bug"),
-    *(
-        Row(fact, ANY, "=")
-        for fact in (ev.FirstTokenArrived, ev.ToolCalled, ev.ToolFinished, ev.SentenceReady, ev.FirstAudioArrived)
-    ),
-    Row(ev.ReplyStarted, "thinking", "speaking"),
-    Row(ev.ReplyStarted, "idle listening speaking interrupted", "bug"),
-    Row(ev.PlayoutFinished, "speaking", "thinking", "repair", when="repairable"),
-    Row(ev.PlayoutFinished, "thinking speaking", "idle", "finish"),
-    Row(ev.PlayoutFinished, "idle listening interrupted", "bug"),
-    # ---- a reply fails: retry, fall over, apologise, idle, in this order
-    Row(ev.StageFailed, "listening", "=", "drop_draft"),
-    Row(ev.StageFailed, "thinking", "=", "note_failure repair", when="!hopeless"),
-    Row(ev.StageFailed, "thinking", "idle", "fail"),
-    Row(ev.StageFailed, "speaking", "=", "note_failure"),
-    Row(ev.StageFailed, "interrupted", "=", "note_failure", when="of_reply"),
-    Row(ev.StageFailed, "interrupted", "speaking", "dismiss", when="was_speaking"),
-    Row(ev.StageFailed, "interrupted", "thinking", "dismiss repair", when="broken"),
-    Row(ev.StageFailed, "interrupted", "thinking", "dismiss"),
-    Row(ev.StageFailed, "idle", "bug"),
-    # ---- the client
-    Row(ev.AudioCommitted, "idle", "=", "new_turn commit"),
-    Row(ev.AudioCommitted, "listening", "idle", "drop_draft end_now commit"),
-    Row(ev.AudioCommitted, "thinking speaking", "=", "new_turn commit"),
-    Row(ev.AudioCommitted, "interrupted", "idle", "drop_draft cut confirm end_now commit"),
-    Row(ev.AudioCleared, "listening", "idle", "drop_draft drop_turn"),
-    Row(ev.AudioCleared, "interrupted", "speaking", "dismiss", when="was_speaking"),
-    Row(ev.AudioCleared, "interrupted", "thinking", "dismiss repair", when="broken"),
-    Row(ev.AudioCleared, "interrupted", "thinking", "dismiss"),
-    Row(ev.AudioCleared, "idle thinking speaking", "="),
-    Row(ev.ReplyRequested, "idle", "thinking", "request"),
-    Row(ev.ReplyRequested, "listening", "thinking", "drop_draft end_now start"),
-    Row(ev.ReplyRequested, "thinking speaking interrupted", "=", "refuse_second"),
-    Row(ev.ReplyCancelled, "thinking speaking", "idle", "cancel"),
-    Row(ev.ReplyCancelled, "interrupted", "thinking", "cancel confirm end_noted adopt", when="over_with_draft"),
-    Row(ev.ReplyCancelled, "interrupted", "thinking", "cancel confirm end_noted start", when="over"),
-    Row(ev.ReplyCancelled, "interrupted", "listening", "cancel confirm"),
-    Row(ev.ReplyCancelled, "idle listening", "=", "refuse_cancel"),
-    Row(ev.HistoryChanged, "listening", "=", "drop_draft"),
-    Row(ev.HistoryChanged, "idle thinking speaking interrupted", "="),
-    Row(ev.SayRequested, "idle", "thinking", "say"),
-    Row(ev.SayRequested, "listening thinking speaking interrupted", "=", "postpone"),
-    Row(ev.SessionClosing, ANY, "idle", "close"),
-)
-
-
 class Answer(msgspec.Struct):
     """A reply in the making."""
 
     number: int
+    turn: int
     source: fx.Source
     text: str = ""
     known: bool = False
@@ -185,7 +85,7 @@ class Conversation:
         self.closed = False
         self._numbers = 0
         self._bug = False
-        self._effects: list[fx.Effect] = []
+        self._effects: list[fx.AnyEffect] = []
         MACHINE.add_model(self, initial="idle")
 
     def release(self) -> None:
@@ -247,12 +147,12 @@ class Conversation:
 
     # ---- effects: each appends orders and keeps the books ------------------------------------------------------
 
-    def _order(self, *effects: fx.Effect) -> None:
+    def _order(self, *effects: fx.AnyEffect) -> None:
         self._effects += effects
 
     def _answer(self, source: fx.Source, text: str = "") -> Answer:
         self._numbers += 1
-        return Answer(self._numbers, source, text, known=source != "speech")
+        return Answer(self._numbers, self.turn, source, text, known=source != "speech")
 
     def new_turn(self, _: ev.Event) -> None:
         self.turn += 1
@@ -328,12 +228,16 @@ class Conversation:
         assert self.reply
         if not self.reply.told:
             self.reply.told, self.cut_off = True, False
-            self._order(fx.Respond(self.reply.number, self.turn))
+            self._order(fx.Respond(self.reply.number, self.reply.turn))
 
     def drop_reply(self, _: ev.Event) -> None:
         assert self.reply
         self._order(fx.DropReply(self.reply.number))
         self.reply = None
+
+    def settle(self, _: ev.Event) -> None:
+        """The turn's words, if any, belong to the history though nobody answers them."""
+        self._order(fx.CommitTurn(self.turn))
 
     def say_rest(self, event: ev.Event) -> None:
         self.cut_off = False
@@ -358,11 +262,11 @@ class Conversation:
     def cut(self, event: ev.Event) -> None:
         """End the old reply: the user has the floor. Words that were never answered stay in the history."""
         assert self.reply
-        if self.reply.source == "speech" and not self.reply.known:
-            self._order(fx.DropReply(self.reply.number), fx.CommitTurn(self.turn - 1))
-        else:
+        if self.reply.known:
             self._order(fx.CancelReply(self.reply.number, "turn_detected"))
             self.cut_off = isinstance(event, ev.OverlapConfirmed) and self.resume_to == "speaking"
+        else:
+            self._order(fx.DropReply(self.reply.number), fx.CommitTurn(self.reply.turn))
         self.reply = None
 
     def confirm(self, _: ev.Event) -> None:
@@ -395,12 +299,14 @@ class Conversation:
         again = old.failure.retryable and old.attempts < self.settings.retries and not audible
         source: fx.Source = old.source if again else "apology"
         self.reply = self._answer(source, old.text if again else "")
-        self.reply.attempts = old.attempts + 1
+        self.reply.turn, self.reply.attempts = old.turn, old.attempts + 1
         self.reply.told = old.told
         self._order(
             fx.DropReply(old.number),
-            fx.StartReply(self.reply.number, self.turn, source, draft=False, text=self.reply.text, retry_of=old.number),
+            fx.StartReply(self.reply.number, old.turn, source, draft=False, text=self.reply.text, retry_of=old.number),
         )
+        if not again and not old.known:
+            self._order(fx.CommitTurn(old.turn))
         if source != "speech":
             self.respond(event)
 
@@ -418,6 +324,8 @@ class Conversation:
     def cancel(self, _: ev.Event) -> None:
         assert self.reply
         self._order(fx.CancelReply(self.reply.number, "client_cancelled"))
+        if not self.reply.known:
+            self._order(fx.CommitTurn(self.reply.turn))
         self.reply = None
 
     def refuse_second(self, _: ev.Event) -> None:

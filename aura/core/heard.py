@@ -46,6 +46,8 @@ class _Said:
     start: int
     samples: int = 0
     done: bool = False
+    expected: int = 0
+    """Its whole length where that is known before it was all sent."""
     times: list[WordTime] = field(default_factory=list)
 
 
@@ -66,6 +68,7 @@ class Ledger:
         self._said: list[_Said] = []
         self._starts: list[int] = []
         self._sent = 0
+        self._expected: dict[int, int] = {}
 
     @property
     def sent(self) -> int:
@@ -99,6 +102,7 @@ class Ledger:
             self._close_last()
             self._said.append(_Said(text, speakable(text) if spoken is None else spoken, self._sent))
             self._starts.append(self._sent)
+            self._said[-1].expected = self._expected.get(len(self._said) - 1, 0)
         said = self._said[-1]
         said.samples += samples
         said.done = said.done or last
@@ -106,6 +110,12 @@ class Ledger:
         for word in words:
             if not said.times or word.start >= said.times[-1].end:
                 said.times.append(word)
+
+    def expect(self, index: int, samples: int) -> None:
+        """The audio of a sentence is complete and has this length, though it may not all have been sent yet."""
+        self._expected[index] = samples
+        if index < len(self._said):
+            self._said[index].expected = samples
 
     def heard(self, samples: int) -> Heard:
         """What had been heard after that many samples of the reply. More samples never give less text."""
@@ -184,7 +194,9 @@ class Ledger:
                     positions.append(position)
                     seconds.append(max(second, seconds[-1]))
         total_s = said.samples / self._rate_hz
-        if not said.done:
+        if said.expected > said.samples:
+            total_s = said.expected / self._rate_hz
+        elif not said.done:
             rest = said.spoken[positions[-1] :]
             total_s = max(total_s, seconds[-1] + speech_length(rest) / self._letters_per_s())
         if len(said.spoken) > positions[-1]:

@@ -16,6 +16,9 @@ from aura.core.completeness import Completeness, completeness
 from aura.core.ports import FRAME_MS, Voice
 
 SILENT_DB = -100.0
+LOUD_FRAMES = 2
+"""So many of the recent frames must be as loud as the user to be the user."""
+NEVER_MIND = -1
 
 EndReason = Literal[Completeness, "too_long"]
 
@@ -43,9 +46,11 @@ class TurnSettings(msgspec.Struct, frozen=True):
     resume_margin_db: float = 2.0
     """So much louder than that must be what resumes a turn after a pause."""
     overlap_quieter_db: float = 18.0
-    """Over the assistant, frames this much below the user's usual loudness are taken for echo and start nothing."""
+    """Over the assistant, speech that stays this much below the user's usual loudness is taken for echo."""
     echo_margin_db: float = 2.0
-    """Over the assistant, frames must be this much louder than echoes that were recognised as such."""
+    """Over the assistant, speech must get this much louder than echoes that were recognised as such."""
+    suspect_s: float = 0.12
+    """A suspicion is given up when it has not become speech after this time."""
     pause_s: float = 0.12
     """Silence after which a draft reply may be started."""
     silence_s: float = 0.55
@@ -161,7 +166,8 @@ class TurnTaker:
         self._floor = NoiseFloor()
         self._recent: deque[bool] = deque(maxlen=max(1, round(s.start_window_s * 1000 / FRAME_MS)))
         self._levels: deque[float] = deque(maxlen=25)
-        self._suspected = False
+        self._suspected = 0
+        """Frames for which a suspicion has lasted; NEVER_MIND once it was given up, until it is quiet again."""
         self._until_quiet = False
         self._skipped_ms = 0
         self._previous: _Turn | None = None
@@ -225,7 +231,7 @@ class TurnTaker:
     def skip(self, ms: int) -> tuple[Cue, ...]:
         """So much time has passed without a frame: the client stopped sending. Counts as silence, not as position."""
         if self._turn is None:
-            return self._unsuspect() if self._suspected else ()
+            return self._unsuspect()
         self._skipped_ms += ms
         return self._silent(self._turn)
 
@@ -238,7 +244,7 @@ class TurnTaker:
         self._previous = self._turn or self._previous
         if echo and self._previous is not None:
             self._echo_db = max(self._echo_db, self._previous.loud_db)
-        self._turn, self._suspected, self._skipped_ms = None, False, 0
+        self._turn, self._suspected, self._skipped_ms = None, 0, 0
         self._recent.clear()
         self._until_quiet = echo
 
@@ -246,31 +252,43 @@ class TurnTaker:
 
     def _waiting(self, voice: Voice, floor_db: float, overlap: bool) -> tuple[Cue, ...]:
         s = self.settings
-        edge_db = floor_db + s.start_margin_db
-        if overlap:
-            edge_db = max(edge_db, self._user_db - s.overlap_quieter_db, self._echo_db + s.echo_margin_db)
-        voiced = voice.speech >= s.start_speech and voice.level_db >= edge_db
-        self._recent.append(voiced)
-        if not voiced and not any(self._recent):
+        self._recent.append(voice.speech >= s.start_speech and voice.level_db >= floor_db + s.start_margin_db)
+        if not any(self._recent):
             self._until_quiet = False
-            return self._unsuspect() if self._suspected else ()
-        if self._until_quiet or not voiced:
-            return ()
-        need = s.overlap_start_s if overlap else s.start_s
+            return self._unsuspect()
+        if self._until_quiet or not self._recent[-1] or not self._loud_enough(overlap):
+            return self._doubt()
         voiced_ms = sum(self._recent) * FRAME_MS
-        if voiced_ms < round(need * 1000):
+        if voiced_ms < round((s.overlap_start_s if overlap else s.start_s) * 1000):
             if self._suspected:
-                return ()
-            self._suspected = True
+                return self._doubt()
+            self._suspected = 1
             return (Cue(CueKind.SUSPECTED, self._onset(floor_db), voiced_ms),)
         self._turn = turn = _Turn(self._onset(floor_db), self.position_ms, voiced_ms, max(self._levels), overlap)
-        self._suspected, self._skipped_ms = False, 0
+        self._suspected, self._skipped_ms = 0, 0
         return (Cue(CueKind.STARTED, turn.onset_ms, voiced_ms),)
 
+    def _loud_enough(self, overlap: bool) -> bool:
+        """Over the assistant: whether this is the user and not our own voice, which comes back quieter."""
+        if not overlap:
+            return True
+        edge_db = max(self._user_db - self.settings.overlap_quieter_db, self._echo_db + self.settings.echo_margin_db)
+        recent = list(self._levels)[-len(self._recent) :]
+        return sum(level >= edge_db for level in recent) >= LOUD_FRAMES
+
+    def _doubt(self) -> tuple[Cue, ...]:
+        """A suspicion does not last for ever."""
+        if self._suspected > 0:
+            self._suspected += 1
+            if self._suspected * FRAME_MS > round(self.settings.suspect_s * 1000):
+                self._suspected = NEVER_MIND
+                return (Cue(CueKind.UNSUSPECTED, self.position_ms),)
+        return ()
+
     def _unsuspect(self) -> tuple[Cue, ...]:
-        self._suspected = False
+        suspected, self._suspected = self._suspected > 0, 0
         self._recent.clear()
-        return (Cue(CueKind.UNSUSPECTED, self.position_ms),)
+        return (Cue(CueKind.UNSUSPECTED, self.position_ms),) if suspected else ()
 
     def _onset(self, floor_db: float) -> int:
         """Go back from the first voiced frame to where the level rose out of the background (at most 0.2 s)."""

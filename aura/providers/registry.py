@@ -34,17 +34,17 @@ OPENAI, OFFLINE = "aura.providers.openai", "aura.providers.offline"
 
 ENGINES: Mapping[Part, Mapping[str, Engine]] = {
     "stt": {
-        "offline": Engine(f"{OFFLINE}.stt:open_stt", "offline"),
+        "offline": Engine(f"{OFFLINE}.stt:open_stt", "offline_stt"),
         "openai": Engine(f"{OPENAI}.stt:OpenAITranscriber", "openai"),
         "compatible": Engine(f"{OPENAI}.stt:OpenAITranscriber", "compatible"),
     },
     "chat": {
-        "offline": Engine(f"{OFFLINE}.chat:open_chat", "offline"),
+        "offline": Engine(f"{OFFLINE}.chat:open_chat", "assistant"),
         "openai": Engine(f"{OPENAI}.chat:OpenAIChat", "openai"),
         "compatible": Engine(f"{OPENAI}.chat:OpenAIChat", "compatible"),
     },
     "tts": {
-        "offline": Engine(f"{OFFLINE}.tts:open_tts", "offline"),
+        "offline": Engine(f"{OFFLINE}.tts:open_tts", "offline_tts"),
         "openai": Engine(f"{OPENAI}.tts:OpenAISpeaker", "openai"),
         "compatible": Engine(f"{OPENAI}.tts:OpenAISpeaker", "compatible"),
     },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from importlib import import_module
 
 import msgspec
@@ -15,6 +16,7 @@ from aura.config import Config
 from aura.core import events as ev
 from aura.core.dialogue import Dialogue
 from aura.core.fsm import Step
+from aura.core.journal import Header, encode
 from aura.core.ports import Kit
 from aura.core.wire.ids import id_source
 from aura.core.wire.realtime import RealtimeView
@@ -43,6 +45,8 @@ from aura.storage.journals import Journals, open_journals
 
 log = structlog.get_logger()
 
+JOURNALLED = ("conversation", "turns", "overlap", "listen", "playout", "think", "speak", "vad")
+"""Sections of the configuration that a journal begins with."""
 SLOW_STEP_S = 0.1
 """A step of a task that blocks the event loop for longer is logged."""
 
@@ -52,7 +56,7 @@ async def open_kit(config: Config, health: Health) -> AsyncIterator[Kit]:
     """The engines of the process, ready to use."""
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(open_http(config.http))
-        names = {part: chosen_engine(config, part) for part in registry.ENGINES}
+        names = {part: config.engine(part) for part in registry.ENGINES}
 
         def settings(part: registry.Part, name: str) -> object:
             return getattr(config, registry.engine(part, name).section)
@@ -70,21 +74,19 @@ async def open_kit(config: Config, health: Health) -> AsyncIterator[Kit]:
         yield Kit(stt, chat, tts, backup, lambda: vad.make_detector(config.vad), toolbox)
 
 
-def chosen_engine(config: Config, part: registry.Part) -> str:
-    """The engine's name; `auto` is OpenAI when a key is set, else offline."""
-    name: str = getattr(config.engines, part)
-    return name if name != "auto" else "openai" if config.openai.api_key else "offline"
-
-
 class House:
     """All conversations of the process share this."""
 
     def __init__(self, config: Config, kit: Kit, journals: Journals, metrics: Metrics) -> None:
         self.config, self.kit, self.journals, self.metrics = config, kit, journals, metrics
+        self.shown = {name: msgspec.to_builtins(getattr(config, name)) for name in JOURNALLED}
+        """The settings that decisions depend on, for the head of each journal."""
 
     async def hold(self, socket: Socket, request: Request) -> None:
         """One conversation, from the accepted WebSocket to its end."""
         config = self.config
+        if config.vad.detector == "silero":
+            await trio.to_thread.run_sync(vad.load_model)  # at once, but for the first conversations after the start
         ident = f"sess_{secrets.token_hex(8)}"
         with structlog.contextvars.bound_contextvars(session=ident):
             described = describe(config, ident, request)
@@ -93,6 +95,7 @@ class House:
             mic_in, mic_out = open_pipe("mic")
             client = Client(view, out_in)
             journal = self.journals.open(ident)
+            journal.write(encode(Header(ident, datetime.now(UTC).isoformat(), self.shown)))
             session = self.build(client, journal.write)
             desk = Desk(session, mic_in, config.turns, frozenset())
             desk.configure(described)
@@ -106,7 +109,6 @@ class House:
                     self.metrics.add("frames_dropped", "mic", by=desk.frames_dropped)
             log.info("conversation.ended", why=why, frames_dropped=desk.frames_dropped)
             if why == SLOW:
-                self.metrics.add("clients_slow")
                 log.warning("client.slow")
             code = 1008 if why == SLOW else 1011 if why.startswith("bug") else 1000
             await socket.close(code, why)
@@ -117,7 +119,10 @@ class House:
         dialogue = Dialogue(config.dialogue, config.assistant.instructions)
 
         def make_ears(tell: Callable[[ev.Event], Step], state: Callable[[], str]) -> Ears:
-            watch = OverlapWatch(config.overlap, lambda: session.replies.recent_words())
+            def recent_words() -> str:
+                return session.replies.recent_words()
+
+            watch = OverlapWatch(config.overlap, recent_words)
             listener = Listener(kit.detector(), config.turns, watch, config.listen, tell, state)
             return Ears(kit.stt, listener, config.transcribe)
 

@@ -34,7 +34,7 @@ DEFAULT_HEADERS = (
 log = structlog.get_logger()
 
 
-class Hangup(OSError):  # noqa: N818  (a fact about the connection)
+class Hangup(OSError):
     """The client is gone; an OSError is what ASGI promises an application for that."""
 
 

@@ -25,7 +25,7 @@ NUMPY_FROM = 4096
 where numpy's code has left the cache since the last message)."""
 
 
-class Fault(Exception):  # noqa: N818  (an order to close, caught in the same package)
+class Fault(Exception):
     """The client's data must end the connection with `code`."""
 
     def __init__(self, code: int, reason: str) -> None:
@@ -66,7 +66,7 @@ def unmask(payload: bytes, key: bytes) -> bytes:
     """XOR with the repeated 4-byte key."""
     size = len(payload)
     if size < NUMPY_FROM:
-        mask = int.from_bytes((key * (size // 4 + 1))[:size], "little")
+        mask = int.from_bytes(key * (size >> 2) + key[: size & 3], "little")
         return (int.from_bytes(payload, "little") ^ mask).to_bytes(size, "little")
     whole = size & ~3
     words = np.frombuffer(payload, np.uint32, whole >> 2) ^ np.frombuffer(key, np.uint32)
@@ -138,7 +138,7 @@ class Splitter:
         """The next thing in the data; None when more data is needed. Raises `Fault`."""
         data, at = self._data, self._at
         if len(data) - at < 6:
-            return self._uncommon()
+            return self._uncommon() if at < len(data) else None
         first, size = data[at], data[at + 1] - MASKED
         start = at + 6
         if size == 126:

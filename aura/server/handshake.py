@@ -39,7 +39,7 @@ class Request(msgspec.Struct, frozen=True):
         return "websocket" in upgrade and "upgrade" in tokens(self.headers.get("connection", "").lower())
 
 
-class Refusal(Exception):  # noqa: N818  (an HTTP answer on its way)
+class Refusal(Exception):
     """Answered with HTTP `status` and `body()`."""
 
     def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:

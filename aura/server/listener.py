@@ -125,10 +125,7 @@ class Server:
                 self.metrics.observe("conversation_seconds", trio.current_time() - began)
 
         head, rest = http.take_over()
-        try:
-            await run_socket(stream, head, rest, choose_subprotocol(request), self.settings, conversation)
-        except Exception as error:
-            log.exception("conversation.crashed", error=type(error).__name__)
+        await run_socket(stream, head, rest, choose_subprotocol(request), self.settings, conversation)
 
     def _account(self, socket: Socket) -> None:
         before_in, before_out = self._sockets[socket]

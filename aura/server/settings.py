@@ -44,8 +44,6 @@ class ServerSettings(msgspec.Struct, frozen=True):
     """A message that the client's network has not taken after so long closes the conversation with 1008."""
     close_timeout_s: float = 2.0
     """Time for the client to answer a WebSocket close."""
-    out_messages_max: int = 512
-    """Messages of one conversation that may wait for sending."""
     drain_grace_s: float = 30.0
     """On shutdown, how long running conversations may go on."""
     tcp_nodelay: bool = True

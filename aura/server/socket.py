@@ -8,129 +8,29 @@ for them, without a second task, a channel or a parser in between.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from enum import Enum, auto
 
 import structlog
 import trio
 import trio_websocket
 from wsproto.utilities import LocalProtocolError
 
-from .frames import CLOSE, FIN, PING, PONG, Fault, Odd, Ping, Splitter, close_frame, encode, frame
+from .frames import FIN, PING, PONG, Fault, Odd, Ping, Splitter, close_frame, encode, frame
 from .settings import ServerSettings
+from .tap import Mode, Tap
 from .wire import RECEIVE_BYTES, Lost, Wire
 
 STREAK = 16
 """Messages taken without a wait before other tasks get a turn."""
 WHOLE = (str, bytes)
-CLOSE_BYTE = bytes((FIN | CLOSE,))
 log = structlog.get_logger()
 
 
-class Closed(Exception):  # noqa: N818  (the regular end of a conversation)
+class Closed(Exception):
     """The connection has ended or is ending; `code` and `reason` as in RFC 6455 section 7.4."""
 
     def __init__(self, code: int, reason: str = "") -> None:
         super().__init__(f"closed with {code} {reason}".rstrip())
         self.code, self.reason = code, reason
-
-
-class Mode(Enum):
-    """Who reads the network."""
-
-    PARKED = auto()
-    """`Socket.receive`; trio-websocket sleeps."""
-    MESSAGE = auto()
-    """trio-websocket, until the end of one odd message."""
-    DONE = auto()
-    """Nobody: trio-websocket has all of the odd message, `Socket.receive` has not asked for it yet."""
-    DIRECT = auto()
-    """trio-websocket, to the end of the connection."""
-
-
-class Tap(trio.abc.Stream):
-    """The stream that trio-websocket sees."""
-
-    def __init__(self, wire: Wire, splitter: Splitter, head: bytes) -> None:
-        self._wire = wire
-        self._splitter = splitter
-        self._inbox = head
-        self._wake = trio.Event()
-        self.mode = Mode.PARKED
-        self.reading = False
-        self.close_sent = False
-
-    @property
-    def listening(self) -> bool:
-        """Whether somebody takes what the client sends."""
-        return self.reading or self.mode is Mode.DIRECT
-
-    def switch(self, mode: Mode) -> None:
-        """Give the network to trio-websocket."""
-        self.mode = mode
-        self._wake.set()
-
-    async def fill(self) -> None:
-        """Read for `Socket.receive`. Raises `Lost`."""
-        self.reading = True
-        try:
-            data = await self._wire.read()
-        finally:
-            self.reading = False
-            if self.mode is not Mode.PARKED:  # a close has begun meanwhile
-                self._wake.set()
-        if not data:
-            raise Lost
-        self._splitter.feed(data)
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Bytes for trio-websocket's reader task."""
-        while True:
-            if self.mode is Mode.DIRECT:  # a close may have begun while somebody else was reading
-                self._inbox += self._splitter.rest()
-            if self._inbox:
-                data, self._inbox = self._inbox, b""
-                return data
-            if self.mode in (Mode.PARKED, Mode.DONE) or self.reading:
-                self._wake = trio.Event()
-                await self._wake.wait()
-            elif self.mode is Mode.DIRECT:
-                return await self._read()
-            elif raw := await self._part():
-                return raw
-
-    async def _part(self) -> bytes:
-        """Some bytes of an odd message."""
-        raw, then, hungry = self._splitter.pass_on()
-        if then is not None:
-            self.mode = Mode.DONE if then is Odd.MESSAGE else Mode.DIRECT
-        elif hungry:
-            data = await self._read()
-            self._splitter.feed(data)
-            if not data:
-                self.mode = Mode.DIRECT
-        return raw
-
-    async def _read(self) -> bytes:
-        try:
-            return await self._wire.read()
-        except Lost:
-            return b""
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Whole frames from trio-websocket."""
-        self.close_sent = self.close_sent or data[:1] == CLOSE_BYTE
-        try:
-            await self._wire.write(bytes(data))
-        except Lost as lost:
-            raise trio.BrokenResourceError(lost.reason) from None
-
-    async def wait_send_all_might_not_block(self) -> None:
-        """Part of the interface; nobody calls it."""
-        await trio.lowlevel.checkpoint()
-
-    async def aclose(self) -> None:
-        """Nothing: `Socket` closes the connection, after its farewell."""
-        await trio.lowlevel.checkpoint()
 
 
 class Socket:
@@ -294,8 +194,8 @@ async def run_socket(
 ) -> None:
     """Answer the upgrade request `head` and hold the conversation; `rest` is what came after the head.
 
-    The connection is closed when this returns: 1000 after the conversation returned, 1011 after it failed. Raises
-    `trio.TooSlowError` when the handshake takes too long, and what the conversation raised except `Closed`.
+    The connection is closed when this returns: 1000 after the conversation returned or raised `Closed`, 1011 after it
+    failed, which is logged.
     """
     try:
         async with trio.open_nursery() as nursery:
@@ -315,8 +215,12 @@ async def run_socket(
                 code, reason = 1000, ""
             except* Closed:
                 code, reason = 1000, ""
+            except* Exception as errors:
+                log.exception("conversation.crashed", errors=[type(error).__name__ for error in errors.exceptions])
             finally:
                 await socket.close(code, reason)
                 nursery.cancel_scope.cancel()
     except* LocalProtocolError:  # trio-websocket answers a ping after its own close frame, which wsproto refuses
         log.debug("client.pinged_after_close")
+    except* (trio_websocket.ConnectionClosed, trio.TooSlowError):
+        log.info("client.gone_in_handshake")

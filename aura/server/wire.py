@@ -18,7 +18,7 @@ RECEIVE_BYTES: Final = 1 << 16
 log = structlog.get_logger()
 
 
-class Lost(Exception):  # noqa: N818  (a fact about the connection, caught in the same package)
+class Lost(Exception):
     """Nothing can be sent or received any more; `code` as a WebSocket close code."""
 
     def __init__(self, code: int = 1006, reason: str = "connection lost") -> None:

@@ -15,6 +15,8 @@ from aura.core.timing import TurnTimes
 from aura.core.wire.realtime import Frame, RealtimeView, Usage
 from aura.session.replies import Reply
 
+Reason = Literal["turn_detected", "client_cancelled", "closing"]
+
 
 class Client:
     """The outgoing side of a conversation. Nothing here waits but `audio`."""
@@ -85,7 +87,12 @@ class Client:
             reply.sent = max(reply.sent, chunk.phrase.index + 1)
             self.post(self.view.say(number, chunk.phrase.text))
         reply.ledger.add(
-            chunk.phrase.text, chunk.samples, first=chunk.first, last=chunk.last, words=chunk.words, spoken=chunk.phrase.spoken
+            chunk.phrase.text,
+            chunk.samples,
+            first=chunk.first,
+            last=chunk.last,
+            words=chunk.words,
+            spoken=chunk.phrase.spoken,
         )
         for frame in self.view.audio(number, chunk.payload):
             await self.out.send(frame)
@@ -94,10 +101,10 @@ class Client:
         """The reply was heard to its end."""
         self.post(self.view.response_done(reply, Usage()))
 
-    def cancelled(self, reply: int, reason: Literal["turn_detected", "client_cancelled", "closing"], heard_ms: int) -> None:
-        """The reply was cut off; `heard_ms` of it were heard."""
-        why: Literal["turn_detected", "client_cancelled"] = "turn_detected" if reason == "turn_detected" else "client_cancelled"
-        self.post(self.view.response_cancelled(reply, why))
+    def cancelled(self, reply: int, reason: Reason, heard: str, heard_ms: int) -> None:
+        """The reply was cut off; `heard` and `heard_ms` are what the user heard of it."""
+        self.view.cut(reply, heard)
+        self.post(self.view.response_cancelled(reply, "client_cancelled" if reason == "closing" else reason))
         self.post(self.view.flush(reply, heard_ms))
 
     def failed(self, reply: int, code: str) -> None:

@@ -34,7 +34,7 @@ class Desk:
         self.client, self.view = session.client, session.client.view
         self.frames_dropped = 0
         self._reframer = Reframer(self.view.session.input_format)
-        self._take: dict[type, Callable[..., None]] = {
+        self._take: dict[type, Callable[..., object]] = {
             msg.Append: self._append,
             msg.SessionUpdate: self._update,
             msg.Commit: self._commit,
@@ -167,5 +167,3 @@ def turn_settings(detection: ServerVad | SemanticVad | None, own: TurnSettings) 
     if detection.prefix_padding_ms != default.prefix_padding_ms:
         changes["pre_roll_s"] = detection.prefix_padding_ms / 1000
     return msgspec.structs.replace(own, **changes)
-
-

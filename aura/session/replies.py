@@ -182,7 +182,7 @@ class Replies:
             )
             nursery.start_soon(
                 self._guard, number, "speak", speak, sentences_out, voice_in, engine, setup.output,
-                setup.playout.chunk_ms, setup.speak, ready, self.tell, number,
+                setup.playout.chunk_ms, setup.speak, ready, reply.ledger.expect, self.tell, number,
             )  # fmt: skip
             nursery.start_soon(
                 self._guard, number, "playout", playout, voice_out, gate, reply.clock, send, self.tell, number
@@ -191,8 +191,9 @@ class Replies:
     async def _think(self, reply: Reply, words: trio.MemorySendChannel[str]) -> None:
         order = reply.order
         if order.source in ("say", "apology", "rest"):
+            texts = {"say": order.text, "apology": self.setup.reply.apology, "rest": self.rest}
             with words:
-                await words.send({"say": order.text, "apology": self.setup.reply.apology, "rest": self.rest}[order.source])
+                await words.send(texts[order.source])
             return
         tools = self.kit.toolbox.tools()
         messages = self.dialogue.preview(order.turn, reply.question) if reply.question else self.dialogue.messages()

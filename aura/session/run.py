@@ -18,7 +18,7 @@ BATCH = 16
 """Messages that go out in one write at most."""
 
 
-class Ended(Exception):  # noqa: N818  (the regular end of a conversation)
+class Ended(Exception):
     """The connection is over; str() says why."""
 
 

@@ -98,7 +98,7 @@ class Session:
             self.tell(ev.SayRequested(self._says.popleft()))
         return step
 
-    def _carry_out(self, effect: fx.Effect) -> None:
+    def _carry_out(self, effect: fx.Effect) -> None:  # noqa: C901  (a table: one case per order)
         now = trio.current_time()
         nursery, client, replies = self.nursery, self.client, self.replies
         assert nursery
@@ -127,13 +127,14 @@ class Session:
             case fx.Respond(reply, turn):
                 self._respond(reply, turn)
             case fx.DropReply(reply):
+                self._remember(reply, now)
                 replies.end(reply)
             case fx.CancelReply(reply, reason):
-                self._close_reply(reply, now, lambda heard_ms: client.cancelled(reply, reason, heard_ms))
+                self._close_reply(reply, now, lambda heard, ms: client.cancelled(reply, reason, heard, ms))
             case fx.FinishReply(reply):
-                self._close_reply(reply, now, lambda _: client.finished(reply))
+                self._close_reply(reply, now, lambda *_: client.finished(reply))
             case fx.FailReply(reply, code):
-                self._close_reply(reply, now, lambda _: client.failed(reply, code))
+                self._close_reply(reply, now, lambda *_: client.failed(reply, code))
             case fx.BrakeOutput(reply):
                 replies.running[reply].gate.change(braked=True)
             case fx.UnbrakeOutput(reply):
@@ -162,16 +163,20 @@ class Session:
             self.ears.settle(turn, reply.question)
         self.client.responding(number, turn)
 
-    def _close_reply(self, number: int, now: float, tell_client: Callable[[int], None]) -> None:
+    def _close_reply(self, number: int, now: float, tell_client: Callable[[str, int], None]) -> None:
         reply = self.replies.running.get(number)
-        if reply is None:
-            return
-        heard, heard_ms = reply.heard(now)
-        self.replies.rest = reply.unsaid(now)
-        full = "".join(p.text for p in reply.phrases)
-        self.dialogue.assistant(number, reply.order.turn, full, heard, interrupted=heard.split() != full.split())
-        self.replies.end(number)
-        tell_client(heard_ms)
+        if reply is not None:
+            self.replies.rest = reply.unsaid(now)
+            self._remember(number, now)
+            self.replies.end(number)
+            tell_client(*reply.heard(now))
+
+    def _remember(self, number: int, now: float) -> None:
+        """What was heard of a reply belongs to the history, however it ends."""
+        reply = self.replies.running.get(number)
+        if reply is not None and reply.sent:
+            heard, full = reply.heard(now)[0], "".join(p.text for p in reply.phrases)
+            self.dialogue.assistant(number, reply.order.turn, full, heard, interrupted=heard.split() != full.split())
 
     async def _commit(self, turn: int) -> None:
         """Transcribe an utterance into the history without answering it."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 import structlog
 
 from aura.core import effects as fx
 from aura.core import events as ev
-from aura.core.fsm import Step, Verdict
+from aura.core.fsm import Verdict
 from aura.core.journal import Entry, encode, redact
 from aura.core.timing import PARTS, Timeline, TurnTimes
 from aura.session.session import Fact, Tap
@@ -27,6 +27,7 @@ class Counts(Protocol):
         """Note a duration."""
         ...
 
+
 log = structlog.get_logger()
 
 _QUIET = (ev.SpeechSuspected, ev.SuspicionPassed)
@@ -38,7 +39,7 @@ def journal_tap(write: Callable[[bytes], None], *, words: bool) -> Tap:
 
     def tap(fact: Fact) -> None:
         step = fact.step
-        event = fact.event if words else redact(fact.event)
+        event = cast("ev.AnyEvent", fact.event if words else redact(fact.event))
         effects = step.effects if words else tuple(redact(e) for e in step.effects)
         write(encode(Entry(fact.n, round(fact.at, 6), event, step.was, step.now, effects, step.verdict)))
 

@@ -193,6 +193,8 @@ class Listener:
         fact = self.overlap.decide(self.taker)
         if fact:
             self.tell(fact)
+            if fact.why == "echo":
+                self.taker.reset(echo=True)
 
 
 async def listen(mic: trio.MemoryReceiveChannel[bytes], listener: Listener) -> None:

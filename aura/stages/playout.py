@@ -56,14 +56,17 @@ async def playout(
     with voice:
         async for chunk in voice:
             await _until_due(gate, clock)
-            if not started:
+            if not started and chunk.samples:
                 started = True
                 tell(ev.ReplyStarted(reply))
             clock.send(trio.current_time(), chunk.seconds)
             await send(chunk)
     await gate.wait_released()
     while gate.held or (left := clock.done(trio.current_time()) - trio.current_time()) > 0:
-        await (gate.wait_unheld() if gate.held else trio.sleep(left))
+        if gate.held:
+            await gate.wait_unheld()
+        else:
+            await trio.sleep(left)
     tell(ev.PlayoutFinished(reply, round(clock.position(trio.current_time()) * 1000)))
 
 

@@ -36,10 +36,14 @@ async def speak(
     chunk_ms: int,
     settings: SpeakSettings,
     ready: Callable[[], Awaitable[None]],
+    made: Callable[[int, int], None],
     tell: Callable[[ev.Event], Any],
     reply: int,
 ) -> None:
-    """Synthesise one sentence after the other, each as it comes. `ready` waits until audio may be made at all."""
+    """Synthesise one sentence after the other, each as it comes.
+
+    `ready` waits until audio may be made at all; `made` learns how many samples a sentence has once it is complete.
+    """
     told = False
 
     def first_audio() -> None:
@@ -51,7 +55,7 @@ async def speak(
     with sentences, voice:
         async for sentence in sentences:
             await ready()
-            await _say(sentence, voice, engine, out, chunk_ms, settings, first_audio)
+            made(sentence.index, await _say(sentence, voice, engine, out, chunk_ms, settings, first_audio))
 
 
 async def _say(
@@ -62,8 +66,12 @@ async def _say(
     chunk_ms: int,
     settings: SpeakSettings,
     first_audio: Callable[[], None],
-) -> None:
+) -> int:
     cutter = _Cutter(phrase, out, chunk_ms)
+    if not phrase.spoken:
+        for chunk in cutter.silent():
+            await voice.send(chunk)
+        return 0
     request = SpeechRequest(phrase.spoken, settings.voice, settings.speed)
     with trio.CancelScope(deadline=trio.current_time() + settings.first_audio_s) as patience:
         async with engine.speak(request) as pieces:
@@ -77,6 +85,7 @@ async def _say(
         raise TimedOut(f"no audio from {engine.name} in time", provider=engine.name)
     for chunk in cutter.finish():
         await voice.send(chunk)
+    return cutter.samples
 
 
 class _Cutter:
@@ -89,28 +98,35 @@ class _Cutter:
         self._rest = b""
         self._words: tuple[WordTime, ...] = ()
         self._first = True
+        self.samples = 0
 
     def push(self, pcm: bytes, rate_hz: int, words: tuple[WordTime, ...]) -> list[Chunk]:
         if self._converter is None:
             self._converter = Converter(rate_hz, self._out)
         self._words += words
         self._rest += self._converter.push(pcm)
+        return self._whole()
+
+    def finish(self) -> list[Chunk]:
+        if self._converter is None:
+            return self.silent()
+        self._rest += self._converter.flush()
+        return [*self._whole(), self._chunk(self._rest, last=True)]
+
+    def silent(self) -> list[Chunk]:
+        """A sentence that has nothing to be spoken: it is shown when its turn comes."""
+        return [self._chunk(b"", last=True)]
+
+    def _whole(self) -> list[Chunk]:
         chunks = []
         while len(self._rest) > self._size:  # one chunk is kept back: it may turn out to be the last
             chunks.append(self._chunk(self._rest[: self._size], last=False))
             self._rest = self._rest[self._size :]
         return chunks
 
-    def finish(self) -> list[Chunk]:
-        if self._converter is None:
-            return []
-        self._rest += self._converter.flush()
-        head = [self._chunk(self._rest[: self._size], last=False)] if len(self._rest) > self._size else []
-        tail = self._rest[self._size :] if head else self._rest
-        return [*head, self._chunk(tail, last=True)]
-
     def _chunk(self, payload: bytes, *, last: bool) -> Chunk:
         samples = len(payload) // self._out.sample_bytes
+        self.samples += samples
         words, self._words = self._words, ()
         first, self._first = self._first, False
         return Chunk(payload, samples / self._out.rate_hz, samples, self._phrase, first, last, words)

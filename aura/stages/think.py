@@ -89,5 +89,3 @@ async def _run(
         result = await run_tool(call)
     tell(ev.ToolFinished(reply, call.name))
     return Message("tool", result, tool_call_id=call.id)
-
-

@@ -65,8 +65,6 @@ class Caller:
         self.lags: deque[float] = deque(maxlen=100_000)
         """How late each frame was sent, seconds."""
         self.watchers: list[Callable[[Event], None]] = []
-        self.last_voiced = float("-inf")
-        """When the last reply audio with sound arrived."""
         self.began: dict[str, float] = {}
         """When the first audio with sound of each reply item arrived."""
         self.running = 0
@@ -100,7 +98,6 @@ class Caller:
         async for event in self.call:
             match event:
                 case ReplyAudio(voiced=True):
-                    self.last_voiced = event.at
                     self.began.setdefault(event.item_id, event.at)
                 case ReplyCreated():
                     self.running += 1

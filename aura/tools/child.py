@@ -25,7 +25,8 @@ from aura.core.secret import Secret
 OWN_SECTIONS = {"server", "storage", "logs", "engines"}
 """Sections that the child does not take over from the user's settings."""
 OFFLINE = ("engines.stt=offline", "engines.chat=offline", "engines.tts=offline")
-KEPT_LINES = 5
+KEPT_LINES = 10
+PACKAGE_PARENT = Path(aura.__file__).resolve().parents[1]
 
 
 class ChildSettings(msgspec.Struct, frozen=True):
@@ -50,7 +51,6 @@ class _Line(msgspec.Struct, frozen=True):
 
     event: str = ""
     port: int = 0
-    error: str = ""
 
 
 def taken_over(config: Config) -> list[str]:
@@ -84,11 +84,7 @@ async def own_server(
 
     Raises `ChildError`.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        log = (folder / "server.log").open("wb")
-    except OSError as error:
-        raise ChildError(f"{folder}: cannot be written ({error.strerror})") from None
+    log = _log_file(folder)
     failure: Exception | None = None
     with log:
         async with trio.open_nursery() as nursery:
@@ -111,10 +107,17 @@ async def own_server(
         raise failure
 
 
+def _log_file(folder: Path) -> IO[bytes]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return (folder / "server.log").open("wb")
+    except OSError as error:
+        raise ChildError(f"{folder}: cannot be written ({error.strerror})") from None
+
+
 async def _start(nursery: trio.Nursery, arguments: list[str], folder: Path) -> trio.Process:
     """In the folder, so that no aura.toml or .env of somebody else is read."""
-    package = str(Path(aura.__file__).resolve().parents[1])
-    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(PACKAGE_PARENT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
     run = partial(
         trio.run_process,
@@ -153,8 +156,9 @@ async def _follow(
                 task_status.started(said.port)
                 break
     if not listening:
-        words = " | ".join(filter(None, [*last, waiting.decode(errors="replace").strip()]))
-        raise ChildError(f"the server did not start: {words or 'it said nothing'}")
+        said_last = [line for line in (*last, waiting.decode(errors="replace").strip()) if line] or ["it said nothing"]
+        why = next((line for line in reversed(said_last) if "error" in line.lower()), said_last[-1])
+        raise ChildError(f"the server did not start: {why.removeprefix('error: ')} (its log: {log.name})")
 
 
 async def _ready(url: str, settings: ChildSettings) -> None:

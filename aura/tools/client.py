@@ -126,6 +126,10 @@ class Call:
         self.playout.flush(trio.current_time())
         await self.send("response.cancel")
 
+    async def truncate(self, item_id: str, heard_ms: int) -> None:
+        """Say how much of a reply was heard, as stock clients do after an interruption."""
+        await self.send("conversation.item.truncate", item_id=item_id, content_index=0, audio_end_ms=heard_ms)
+
     async def ask_for_item(self, item_id: str) -> None:
         """Ask what the server remembers of an item; `ItemDone` is the answer."""
         await self.send("conversation.item.retrieve", item_id=item_id)

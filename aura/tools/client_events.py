@@ -70,15 +70,9 @@ class ReplyAudio(Event, frozen=True, kw_only=True):
 
 
 class _AudioDelta(msgspec.Struct, frozen=True):
-    """Reply audio in JSON."""
+    """Reply audio in JSON. With an empty delta: the binary messages that follow belong to this item."""
 
     delta: bytes
-    item_id: str = ""
-
-
-class _AudioNotice(msgspec.Struct, frozen=True):
-    """The binary messages that follow belong to this item."""
-
     item_id: str = ""
 
 
@@ -178,7 +172,7 @@ TYPES: dict[str, type[Event]] = {
     "aura.playout.flush": Flush,
     "aura.turn.metrics": TurnMetrics,
 }
-AUDIO_DELTA, AUDIO_NOTICE = "response.output_audio.delta", "aura.audio"
+AUDIO_DELTA = "response.output_audio.delta"
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -188,7 +182,6 @@ class _Head(msgspec.Struct, frozen=True):
 _HEAD = msgspec.json.Decoder(_Head)
 _BY_TYPE = {name: msgspec.json.Decoder(kind) for name, kind in TYPES.items()}
 _DELTA = msgspec.json.Decoder(_AudioDelta)
-_NOTICE = msgspec.json.Decoder(_AudioNotice)
 
 
 class Decoder:
@@ -202,11 +195,11 @@ class Decoder:
         if isinstance(raw, bytes):
             return ReplyAudio(at=at, item_id=self._item_id, pcm=raw, voiced=self._voiced(raw))
         kind = _HEAD.decode(raw).type
-        if kind == AUDIO_NOTICE:
-            self._item_id = _NOTICE.decode(raw).item_id
-            return None
         if kind == AUDIO_DELTA:
             audio = _DELTA.decode(raw)
+            self._item_id = audio.item_id
+            if not audio.delta:
+                return None
             return ReplyAudio(at=at, item_id=audio.item_id, pcm=audio.delta, voiced=self._voiced(audio.delta))
         known = _BY_TYPE.get(kind)
         event = known.decode(raw) if known else Other(type=kind, data=msgspec.json.decode(raw))

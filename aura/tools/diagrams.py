@@ -8,7 +8,8 @@ from pathlib import Path
 
 from aura.core import effects as fx
 from aura.core import events as ev
-from aura.core.fsm import STATES, TABLE, Conversation, Step
+from aura.core.fsm import Conversation, Step
+from aura.core.table import STATES, TABLE
 from aura.session.pipes import PIPES
 
 
@@ -33,8 +34,7 @@ def pipes() -> str:
     for pipe in PIPES.values():
         size = f"{pipe.seconds:g} s" if pipe.seconds else f"{pipe.items}"
         label = f"{pipe.name}: {pipe.item}<br/>{size}, full: {pipe.when_full}"
-        for source in pipe.source.split(", "):
-            lines.append(f'    {source} -- "{label}" --> {pipe.sink}')
+        lines += [f'    {source} -- "{label}" --> {pipe.sink}' for source in pipe.source.split(", ")]
     lines += [
         "    writer -- WebSocket --> client",
         "    transcribe -. transcript .-> think",

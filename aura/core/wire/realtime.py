@@ -109,6 +109,12 @@ class RealtimeView(ConversationView):
             known.texts = [heard]
         return frames
 
+    def cut(self, reply: int, heard: str) -> None:
+        """Only these words of a reply that is about to end were heard: its item keeps no others."""
+        known = self._live(reply)
+        if known is not None:
+            known.texts = [heard]
+
     def call(self, reply: int, call: ToolCall) -> list[Frame]:
         """The reply wants one of the client's functions run."""
         known = self._live(reply)

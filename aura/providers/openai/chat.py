@@ -145,7 +145,7 @@ class Reply:
 
     async def _receive(self) -> None:
         """Wait for bytes and turn them into items. After the finish, whatever goes wrong only costs the usage."""
-        one_shot = "json" in self._answer.content_type()
+        one_shot = "json" in self._answer.content_type
         try:
             if one_shot:  # a server that ignores `stream` answers with one document
                 events = [(b"", await self._answer.read_all(self._deadline, MAX_ANSWER_BYTES))]

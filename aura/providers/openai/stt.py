@@ -76,7 +76,7 @@ class OpenAITranscriber:
             raise from_http(self.name, error, begun=begun) from error
 
     def _read(self, answer: Answer, body: bytes) -> Transcript:
-        if "json" not in answer.content_type() and not body.lstrip().startswith(b"{"):
+        if "json" not in answer.content_type and not body.lstrip().startswith(b"{"):
             return Transcript(body.decode("utf-8", "replace").strip())
         try:
             heard = decode_heard(body)

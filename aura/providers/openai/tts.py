@@ -69,7 +69,7 @@ class OpenAISpeaker:
         try:
             if answer.status != 200:
                 raise await refusal(self.name, answer, deadline)
-            if "application/json" in answer.content_type():
+            if "application/json" in answer.content_type:
                 raise await self._instead_of_audio(answer, deadline)
             yield Audio(self.name, answer, settings, deadline)
         finally:
@@ -89,8 +89,8 @@ class Audio:
     def __init__(self, name: str, answer: Answer, settings: OpenAISettings, deadline: float) -> None:
         self._name, self._answer, self._deadline = name, answer, deadline
         self._stall_s = settings.stall_timeout_s
-        self._sse = SseReader() if "event-stream" in answer.content_type() else None
-        stated = RATE.search(answer.content_type())
+        self._sse = SseReader() if "event-stream" in answer.content_type else None
+        stated = RATE.search(answer.content_type)
         self._rate_hz = int(stated[1]) if stated else settings.tts_rate_hz
         self._head: bytes | None = b""
         self._odd = b""
@@ -171,7 +171,7 @@ class Audio:
 
     def _foreign(self, start: bytes) -> str:
         """The name of a compressed format, by its magic bytes. MPEG's are too weak to be believed without a label."""
-        mpeg = "mpeg" in self._answer.content_type() and start[:1] == b"\xff" and start[1:2] in b"\xfb\xf3\xf2\xfa"
+        mpeg = "mpeg" in self._answer.content_type and start[:1] == b"\xff" and start[1:2] in b"\xfb\xf3\xf2\xfa"
         return "mp3" if mpeg and len(start) > 1 else next((n for magic, n in FOREIGN if start.startswith(magic)), "")
 
 
