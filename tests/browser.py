@@ -7,9 +7,9 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from functools import partial
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ FLAGS = (
     "--disable-extensions",
     "--disable-dev-shm-usage",
     "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
     "--mute-audio",
 )
 START_S, CALL_S, POLL_S = 20.0, 10.0, 0.05
@@ -123,6 +124,7 @@ class Browser:
         self._number = 0
         self._waiting: dict[int, trio.MemorySendChannel[dict[str, Any]]] = {}
         self._tabs: dict[str, Tab] = {}
+        self.contexts: list[str] = []
 
     async def pump(self) -> None:
         """Hand out what the browser sends. Runs until the browser is gone."""
@@ -155,6 +157,7 @@ class Browser:
     async def tab(self) -> Tab:
         """A new, empty page with its own storage and permissions."""
         context = (await self.call("Target.createBrowserContext"))["browserContextId"]
+        self.contexts.append(context)
         made = await self.call("Target.createTarget", url="about:blank", browserContextId=context)
         attached = await self.call("Target.attachToTarget", targetId=made["targetId"], flatten=True)
         tab = self._tabs[attached["sessionId"]] = Tab(self, attached["sessionId"])
@@ -163,36 +166,47 @@ class Browser:
         return tab
 
 
-@asynccontextmanager
-async def chromium(program: str, flags: Sequence[str] = ()) -> AsyncIterator[Browser]:
-    """Run a browser with a fresh profile."""
+@contextmanager
+def chromium(*flags: str) -> Iterator[str]:
+    """Run a browser with a fresh profile; yields the address of its DevTools. Blocks while it starts: for fixtures."""
+    program = find_chromium()
+    assert program, "there is no browser"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         arguments = [program, *FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"]
-        async with trio.open_nursery() as nursery:
-            start = partial(
-                trio.run_process,
-                arguments,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                check=False,
-                env={**os.environ, "HOME": profile},
-            )
-            await nursery.start(start)
-            url = await address(trio.Path(profile) / "DevToolsActivePort")
-            async with trio_websocket.open_websocket_url(url, max_message_size=MESSAGE_BYTES) as ws:
-                browser = Browser(ws)
-                nursery.start_soon(browser.pump)
-                yield browser
-                with trio.move_on_after(CALL_S, shield=True):
-                    await browser.call("Browser.close")
-            nursery.cancel_scope.deadline = trio.current_time() + CALL_S  # the process ends by itself
+        home = {**os.environ, "HOME": profile}
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=home)
+        try:
+            yield address(Path(profile) / "DevToolsActivePort")
+        finally:
+            process.terminate()
+            try:
+                process.wait(CALL_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
-async def address(file: trio.Path) -> str:
+def address(file: Path) -> str:
     """Where DevTools listens, once the browser has written it down."""
-    with trio.fail_after(START_S):
-        while True:
-            lines = (await file.read_text()).splitlines() if await file.exists() else []
-            if len(lines) >= 2:
-                return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
-            await trio.sleep(POLL_S)
+    until = time.monotonic() + START_S
+    while time.monotonic() < until:
+        lines = file.read_text().splitlines() if file.exists() else []
+        if len(lines) >= 2:
+            return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
+        time.sleep(POLL_S)
+    raise TimeoutError(f"the browser did not start within {START_S:g} s")
+
+
+@asynccontextmanager
+async def connect(url: str) -> AsyncIterator[Browser]:
+    """A connection to a browser; the tabs that were opened over it are closed with it."""
+    async with (
+        trio_websocket.open_websocket_url(url, max_message_size=MESSAGE_BYTES) as ws,
+        trio.open_nursery() as nursery,
+    ):
+        browser = Browser(ws)
+        nursery.start_soon(browser.pump)
+        yield browser
+        for context in browser.contexts:
+            await browser.call("Target.disposeBrowserContext", browserContextId=context)
+        nursery.cancel_scope.cancel()

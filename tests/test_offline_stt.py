@@ -129,8 +129,13 @@ def test_frames_arrive_whole_however_the_pipe_cuts_them(pieces, size):
 # ---- the pool ----
 
 
-async def test_speech_becomes_words_and_the_event_loop_never_waits_for_them(no_stalls):
-    pcm = spoken()
+@pytest.fixture(scope="module")
+def pcm() -> bytes:
+    """Made before the event loop runs: the synthesis takes longer than a step may."""
+    return spoken()
+
+
+async def test_speech_becomes_words_and_the_event_loop_never_waits_for_them(pcm, no_stalls):
     async with recogniser() as stt, stt.open() as hearing:
         feed(hearing, pcm[:-6400])
         assert (await hearing.so_far()).text == QUESTION
@@ -213,10 +218,10 @@ async def test_an_utterance_that_kills_twice_is_given_up_and_others_go_on():
         async with stt.open() as hearing:
             feed(hearing, spoken())
             for _ in range(2):
-                while not (stt.ready and hearing.worker):  # type: ignore[attr-defined]
-                    await trio.sleep(0.01)
+                await trio.sleep(0.1)
                 kill_worker(stt)
                 await trio.sleep(0.1)
+                await stt.wait_ready()
             with pytest.raises(Unavailable, match="twice"):
                 await hearing.final()
         assert await hear(stt, spoken()) == QUESTION

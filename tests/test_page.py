@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import wave
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
 from itertools import pairwise
@@ -29,12 +29,11 @@ from aura.server.listener import serve
 from aura.server.settings import ServerSettings
 from aura.server.socket import Closed, Socket
 from aura.tools.child import own_server
-from tests.browser import Browser, Tab, chromium, find_chromium
+from tests.browser import Browser, Tab, chromium, connect, find_chromium
 
-CHROMIUM = find_chromium()
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (or Chrome) on the PATH"),
+    pytest.mark.skipif(find_chromium() is None, reason="needs Chromium (or Chrome) on the PATH"),
 ]
 RATE_HZ, CLIP_HZ = 24_000, 16_000
 TEXT = "One two three four five six seven eight nine ten."
@@ -125,13 +124,24 @@ async def puppet_show(**settings: Any) -> AsyncIterator[Puppet]:
         nursery.cancel_scope.cancel()
 
 
-@asynccontextmanager
-async def browser(*flags: str) -> AsyncIterator[Browser]:
-    """Chromium that hands out its fake microphone without asking."""
-    assert CHROMIUM
+@pytest.fixture(scope="module")
+def devtools() -> Iterator[str]:
+    """One browser for all tests with scripted servers."""
+    with chromium("--host-resolver-rules=MAP aura.test 127.0.0.1") as url:
+        yield url
+
+
+@pytest.fixture
+async def browser(devtools: str) -> AsyncIterator[Browser]:
     with trio.fail_after(60):
-        async with chromium(CHROMIUM, ["--use-fake-ui-for-media-stream", *flags]) as running:
+        async with connect(devtools) as running:
             yield running
+
+
+@pytest.fixture
+async def puppet() -> AsyncIterator[Puppet]:
+    async with puppet_show() as running:
+        yield running
 
 
 async def opened(running: Browser, port: int, host: str = "127.0.0.1") -> Tab:
@@ -155,114 +165,119 @@ async def talk(tab: Tab, puppet: Puppet) -> None:
     assert puppet.frames
 
 
-async def test_a_turn_is_heard_seen_and_measured() -> None:
-    async with puppet_show() as puppet, browser() as running:
-        tab = await opened(running, puppet.port)
-        await talk(tab, puppet)
-        update = (await puppet.got("session.update"))["session"]
-        assert update["audio"]["input"]["format"] == {"type": "audio/pcm", "rate": RATE_HZ}
-        assert {len(frame) for frame in puppet.frames} == {2 * RATE_HZ // 50}, "frames of 20 ms"
-        await puppet.move("idle", "listening", "thinking")
-        await puppet.turn(1, "count to ten")
-        await tab.until(f"{text_of('.entry.you .words')} === 'count to ten'")
-        await puppet.move("thinking", "speaking")
-        await puppet.send(puppet.view.turn_metrics(1, {"reply": 1, "draft": True, "ms": MS}))
-        await puppet.speak(1, TEXT, 0.8)
-        await tab.until("document.querySelector('.node.active text').textContent === 'speaking'")
-        await tab.until(f"{text_of('.latency .total')} === '634 ms'")
-        assert await tab.run("document.querySelectorAll('.latency .part').length") == 6
-        ack = await puppet.got("aura.playout.ack")
-        assert ack["item_id"] == puppet.view.item_of(1)
-        assert 0 < ack["played_ms"] <= 800
-        await tab.until(f"aura.stats.loudSamples > {0.75 * RATE_HZ}")
-        await puppet.send(puppet.view.response_done(1, Usage()))
-        await puppet.move("speaking", "idle")
-        await tab.until(f"{text_of('.entry.aura .heard')} === {TEXT!r}")
-        assert await tab.run("document.querySelector('del')") is None
-        assert await tab.run("aura.stats.states") == ["idle", "listening", "thinking", "speaking", "idle"]
-        await tab.press(" ")
-        await tab.until("document.getElementById('mic').ariaPressed === 'false' && !aura.sound.stream")
-        assert tab.complaints == []
+async def silence(tab: Tab) -> None:
+    """Wait until nothing is played any more; the audio that could be must last longer than this."""
+    before = -1
+    with trio.fail_after(2):
+        while before != (now := await tab.run("aura.stats.playedSamples")):
+            before = now
+            await trio.sleep(0.2)
 
 
-async def test_an_interruption_silences_the_answer_and_strikes_out_what_was_not_heard() -> None:
-    async with puppet_show() as puppet, browser() as running:
-        tab = await opened(running, puppet.port)
-        await talk(tab, puppet)
-        await puppet.turn(1, "count to ten")
-        await puppet.move("idle", "thinking", "speaking")
-        await puppet.speak(1, TEXT, 3.0)
-        await tab.until("aura.stats.loudSamples > 9600")
-        await puppet.move("speaking", "interrupted")
-        await puppet.send(puppet.view.hold(1))
-        await tab.until("aura.sound.position.held")
-        held = await tab.run("aura.stats.playedSamples")
-        await trio.sleep(0.2)
-        assert await tab.run("aura.stats.playedSamples") - held < 0.03 * RATE_HZ, "the answer went on"
-        await puppet.send(puppet.view.resume(1, 500))
-        await puppet.move("interrupted", "speaking")
-        await tab.until(f"aura.stats.playedSamples > {held} + 4800")
-        await puppet.send(puppet.view.hold(1) + puppet.view.speech_started(2, 5000))
-        puppet.view.cut(1, "One two three")
-        await puppet.send(puppet.view.response_cancelled(1, "turn_detected") + puppet.view.flush(1, 1000))
-        await puppet.move("speaking", "interrupted", "listening")
-        assert await tab.until(text_of("del")) == TEXT.removeprefix("One two three ")
-        assert await tab.run(text_of(".entry.aura .heard")) == "One two three"
-        played = await tab.run("aura.stats.playedSamples")
-        await trio.sleep(0.2)
-        assert await tab.run("aura.stats.playedSamples") == played, "what was flushed is not played"
-        assert tab.complaints == []
+async def test_a_turn_is_heard_seen_and_measured(browser: Browser, puppet: Puppet) -> None:
+    tab = await opened(browser, puppet.port)
+    await talk(tab, puppet)
+    update = (await puppet.got("session.update"))["session"]
+    assert update["audio"]["input"]["format"] == {"type": "audio/pcm", "rate": RATE_HZ}
+    assert {len(frame) for frame in puppet.frames} == {2 * RATE_HZ // 50}, "frames of 20 ms"
+    await puppet.move("idle", "listening", "thinking")
+    await puppet.turn(1, "count to ten")
+    await tab.until(f"{text_of('.entry.you .words')} === 'count to ten'")
+    await puppet.move("thinking", "speaking")
+    await puppet.send(puppet.view.turn_metrics(1, {"reply": 1, "draft": True, "ms": MS}))
+    await puppet.speak(1, TEXT, 0.8)
+    await tab.until("document.querySelector('.node.active text').textContent === 'speaking'")
+    await tab.until(f"{text_of('.latency .total')} === '634 ms'")
+    assert await tab.run("document.querySelectorAll('.latency .part').length") == 6
+    ack = await puppet.got("aura.playout.ack")
+    assert ack["item_id"] == puppet.view.item_of(1)
+    assert 0 < ack["played_ms"] <= 800
+    await tab.until(f"aura.stats.loudSamples > {0.75 * RATE_HZ}")
+    await puppet.send(puppet.view.response_done(1, Usage()))
+    await puppet.move("speaking", "idle")
+    await tab.until(f"{text_of('.entry.aura .heard')} === {TEXT!r}")
+    assert await tab.run("document.querySelector('del')") is None
+    assert await tab.run("aura.stats.states") == ["idle", "listening", "thinking", "speaking", "idle"]
+    await tab.press(" ")
+    await tab.until("document.getElementById('mic').ariaPressed === 'false' && !aura.sound.stream")
+    assert tab.complaints == []
 
 
-async def test_typing_asks_and_escape_stops_the_answer() -> None:
-    async with puppet_show() as puppet, browser() as running:
-        tab = await opened(running, puppet.port)
-        await tab.run("document.getElementById('text').focus()")
-        await tab.call("Input.insertText", text="count to ten")
-        await tab.press("Enter")
-        item = (await puppet.got("conversation.item.create"))["item"]
-        assert item["content"] == [{"type": "input_text", "text": "count to ten"}]
-        await puppet.got("response.create")
-        await puppet.send(puppet.view.response_created(1, 0))
-        await puppet.move("idle", "thinking", "speaking")
-        await puppet.speak(1, TEXT, 3.0)
-        await tab.until("aura.stats.loudSamples > 2400")
-        await tab.press("Escape")
-        await puppet.got("response.cancel")
-        played = await tab.run("aura.stats.playedSamples")
-        await puppet.speak(1, "", 1.0)
-        await puppet.send(puppet.view.response_cancelled(1, "client_cancelled") + puppet.view.flush(1, 300))
-        await puppet.move("speaking", "idle")
-        unheard = await tab.until(text_of("del"))
-        assert await tab.run(text_of(".entry.aura .heard")) + " " + unheard == TEXT
-        assert await tab.run("aura.stats.playedSamples") - played < 0.1 * RATE_HZ
-        assert await tab.run("document.getElementById('stop').hidden")
-        assert tab.complaints == []
+async def test_an_interruption_silences_the_answer_and_strikes_out_what_was_not_heard(
+    browser: Browser, puppet: Puppet
+) -> None:
+    tab = await opened(browser, puppet.port)
+    await talk(tab, puppet)
+    await puppet.turn(1, "count to ten")
+    await puppet.move("idle", "thinking", "speaking")
+    await puppet.speak(1, TEXT, 3.0)
+    await tab.until("aura.stats.loudSamples > 9600")
+    await puppet.move("speaking", "interrupted")
+    await puppet.send(puppet.view.hold(1))
+    await tab.until("aura.sound.position.held")
+    await silence(tab)
+    held = await tab.run("aura.stats.playedSamples")
+    await puppet.send(puppet.view.resume(1, 500))
+    await puppet.move("interrupted", "speaking")
+    await tab.until(f"aura.stats.playedSamples > {held} + 4800")
+    await puppet.send(puppet.view.hold(1) + puppet.view.speech_started(2, 5000))
+    puppet.view.cut(1, "One two three")
+    await puppet.send(puppet.view.response_cancelled(1, "turn_detected") + puppet.view.flush(1, 1000))
+    await puppet.move("speaking", "interrupted", "listening")
+    assert await tab.until(text_of("del")) == TEXT.removeprefix("One two three ")
+    assert await tab.run(text_of(".entry.aura .heard")) == "One two three"
+    await silence(tab)
+    assert await tab.run("aura.stats.playedSamples") < 2 * RATE_HZ, "what was flushed is not played"
+    assert tab.complaints == []
 
 
-async def test_a_lost_connection_is_made_anew_and_told_what_was_said() -> None:
-    async with puppet_show() as puppet, browser() as running:
-        tab = await opened(running, puppet.port)
-        await talk(tab, puppet)
-        await puppet.turn(1, "count to ten")
-        await puppet.speak(1, TEXT, 0.1)
-        await puppet.send(puppet.view.response_done(1, Usage()))
-        await tab.until(text_of(".entry.aura .heard"))
-        await puppet.got("session.update")
-        assert puppet.socket
-        await puppet.socket.close(1011, "test")
-        await tab.until(f"{text_of('#notice')}.includes('Trying again')")
-        await tab.until("aura.stats.connects === 2")
-        await puppet.got("session.update")
-        items = [m["item"] for m in puppet.messages if m["type"] == "conversation.item.create"]
-        assert [(item["role"], item["content"][0]["text"]) for item in items] == [
-            ("user", "count to ten"),
-            ("assistant", TEXT),
-        ]
-        await tab.until("document.getElementById('notice').hidden")
-        sent = await tab.run("aura.stats.framesSent")
-        await tab.until(f"aura.stats.framesSent > {sent}")
-        assert "lost here" in await tab.run(text_of(".divider"))
+async def test_typing_asks_and_escape_stops_the_answer(browser: Browser, puppet: Puppet) -> None:
+    tab = await opened(browser, puppet.port)
+    await tab.run("document.getElementById('text').focus()")
+    await tab.call("Input.insertText", text="count to ten")
+    await tab.press("Enter")
+    item = (await puppet.got("conversation.item.create"))["item"]
+    assert item["content"] == [{"type": "input_text", "text": "count to ten"}]
+    await puppet.got("response.create")
+    await puppet.send(puppet.view.response_created(1, 0))
+    await puppet.move("idle", "thinking", "speaking")
+    await puppet.speak(1, TEXT, 3.0)
+    await tab.until("aura.stats.loudSamples > 2400")
+    await tab.press("Escape")
+    await puppet.got("response.cancel")
+    await puppet.speak(1, "", 1.0)
+    await puppet.send(puppet.view.response_cancelled(1, "client_cancelled") + puppet.view.flush(1, 300))
+    await puppet.move("speaking", "idle")
+    unheard = await tab.until(text_of("del"))
+    assert await tab.run(text_of(".entry.aura .heard")) + " " + unheard == TEXT
+    await silence(tab)
+    assert await tab.run("aura.stats.playedSamples") < 2 * RATE_HZ
+    assert await tab.run("document.getElementById('stop').hidden")
+    assert tab.complaints == []
+
+
+async def test_a_lost_connection_is_made_anew_and_told_what_was_said(browser: Browser, puppet: Puppet) -> None:
+    tab = await opened(browser, puppet.port)
+    await talk(tab, puppet)
+    await puppet.turn(1, "count to ten")
+    await puppet.speak(1, TEXT, 0.1)
+    await puppet.send(puppet.view.response_done(1, Usage()))
+    await tab.until(text_of(".entry.aura .heard"))
+    await puppet.got("session.update")
+    assert puppet.socket
+    await puppet.socket.close(1011, "test")
+    await tab.until(f"{text_of('#notice')}.includes('Trying again')")
+    await tab.until("aura.stats.connects === 2")
+    await puppet.got("session.update")
+    items = [m["item"] for m in puppet.messages if m["type"] == "conversation.item.create"]
+    assert [(item["role"], item["content"][0]["text"]) for item in items] == [
+        ("user", "count to ten"),
+        ("assistant", TEXT),
+    ]
+    await tab.until("document.getElementById('notice').hidden")
+    sent = await tab.run("aura.stats.framesSent")
+    await tab.until(f"aura.stats.framesSent > {sent}")
+    assert "lost here" in await tab.run(text_of(".divider"))
 
 
 TROUBLES = {
@@ -273,23 +288,22 @@ TROUBLES = {
 }
 
 
-async def test_microphone_troubles_are_explained() -> None:
-    async with puppet_show() as puppet, browser("--host-resolver-rules=MAP aura.test 127.0.0.1") as running:
-        tab = await opened(running, puppet.port)
-        for name, title in TROUBLES.items():
-            await tab.run(DENY % name)
-            await tab.run("document.getElementById('mic').click()")
-            await tab.until(f"{text_of('#notice-title')} === {title!r}")
-            assert await tab.run("document.getElementById('mic').getAttribute('aria-pressed')") == "false"
-        assert puppet.conversations == 0
-        insecure = await opened(running, puppet.port, "aura.test")
-        assert await insecure.run(text_of("#notice-title")) == "No microphone on this address."
+async def test_microphone_troubles_are_explained(browser: Browser, puppet: Puppet) -> None:
+    tab = await opened(browser, puppet.port)
+    for name, title in TROUBLES.items():
+        await tab.run(DENY % name)
+        await tab.run("document.getElementById('mic').click()")
+        await tab.until(f"{text_of('#notice-title')} === {title!r}")
+        assert await tab.run("document.getElementById('mic').getAttribute('aria-pressed')") == "false"
+    assert puppet.conversations == 0
+    insecure = await opened(browser, puppet.port, "aura.test")
+    assert await insecure.run(text_of("#notice-title")) == "No microphone on this address."
 
 
-async def test_full_starting_and_leaving_servers_are_told_apart() -> None:
-    async with puppet_show(conversations_max=1) as puppet, browser() as running:
-        await talk(await opened(running, puppet.port), puppet)
-        tab = await opened(running, puppet.port)
+async def test_full_starting_and_leaving_servers_are_told_apart(browser: Browser) -> None:
+    async with puppet_show(conversations_max=1) as puppet:
+        await talk(await opened(browser, puppet.port), puppet)
+        tab = await opened(browser, puppet.port)
         await tab.run("document.getElementById('mic').click()")
         await tab.until(f"{text_of('#notice-title')} === 'The server is full.'")
         puppet.health.add("speech to text", lambda: "starting")
@@ -320,15 +334,14 @@ import('/worklet.js').then(({Resampler}) => {
 """
 
 
-async def test_the_worklets_resampler_keeps_the_voice_and_makes_no_aliases() -> None:
-    async with puppet_show() as puppet, browser() as running:
-        tab = await opened(running, puppet.port)
-        *kept, alias = await tab.run(RESAMPLED)
-        for (length, amplitude, power), expected in zip(kept, [24000, 24000, 48000], strict=True):
-            assert abs(length - expected) < 100
-            assert abs(amplitude - 1) < 0.01
-            assert abs(power - amplitude**2 / 2) < 1e-4, "nothing but the tone"
-        assert alias[2] < 1e-6
+async def test_the_worklets_resampler_keeps_the_voice_and_makes_no_aliases(browser: Browser, puppet: Puppet) -> None:
+    tab = await opened(browser, puppet.port)
+    *kept, alias = await tab.run(RESAMPLED)
+    for (length, amplitude, power), expected in zip(kept, [24000, 24000, 48000], strict=True):
+        assert abs(length - expected) < 100
+        assert abs(amplitude - 1) < 0.01
+        assert abs(power - amplitude**2 / 2) < 1e-4, "nothing but the tone"
+    assert alias[2] < 1e-6
 
 
 def recording(*parts: str | float) -> bytes:
@@ -351,13 +364,18 @@ def recording(*parts: str | float) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.e2e
-async def test_a_conversation_with_the_real_server(tmp_path: Path) -> None:
-    """Offline engines, a spoken question, an answer, and the user talking over it."""
+@pytest.fixture
+def talker(tmp_path: Path) -> Iterator[str]:
+    """A browser whose microphone hears a question and then somebody who talks over the answer."""
     speech = tmp_path / "speech.wav"
-    speech.write_bytes(recording(1.5, "ask_story", 4.0, "interrupt", 30.0))
-    microphone = f"--use-file-for-fake-audio-capture={speech}%noloop"
-    async with own_server(load(environment={}), tmp_path / "server") as url, browser(microphone) as running:
+    speech.write_bytes(recording(1.5, "ask_story", 4.8, "interrupt", 30.0))
+    with chromium(f"--use-file-for-fake-audio-capture={speech}%noloop") as url:
+        yield url
+
+
+@pytest.mark.e2e
+async def test_a_conversation_with_the_real_server(talker: str, tmp_path: Path) -> None:
+    async with own_server(load(environment={}), tmp_path / "server") as url, connect(talker) as running:
         tab = await opened(running, int(url.rpartition(":")[2]))
         await tab.run("document.getElementById('mic').click()")
         await tab.until("aura.stats.states.includes('speaking')", 12)

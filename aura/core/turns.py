@@ -49,7 +49,7 @@ class TurnSettings(msgspec.Struct, frozen=True):
     """Over the assistant, speech that stays this much below the user's usual loudness is taken for echo."""
     echo_margin_db: float = 2.0
     """Over the assistant, speech must get this much louder than echoes that were recognised as such."""
-    suspect_s: float = 0.12
+    suspect_s: float = 0.2
     """A suspicion is given up when it has not become speech after this time."""
     pause_s: float = 0.12
     """Silence after which a draft reply may be started."""

@@ -8,6 +8,8 @@ const STAGES = [
   ["tts_first_audio", "Voice"],
   ["playout", "Starting to play"],
 ];
+// An answer that is prepared during a pause waits at the end until it is certain that the turn is over.
+const PREPARED = { endpoint: "Noticing your pause", playout: "Making sure you had finished" };
 const SCALE_MS = 1500; // a full bar; longer turns fill it too
 
 function make(tag, className, text = "") {
@@ -19,15 +21,17 @@ function make(tag, className, text = "") {
 
 const round = (ms) => `${Math.round(ms)} ms`;
 
-function stages(ms) {
-  return STAGES.map(([key, label], index) => ({ label, index, ms: ms[key] ?? 0 }));
+function stages({ ms, draft }) {
+  const label = (key, usual) => (draft && PREPARED[key]) || usual;
+  return STAGES.map(([key, usual], index) => ({ label: label(key, usual), index, ms: ms[key] ?? 0 }));
 }
 
 /** The bar; its length shows the whole against `SCALE_MS`, or against itself with `full`. */
-export function bar(ms, full = false) {
+function bar(turn, full = false) {
   const track = make("span", "track");
-  const whole = full ? ms.voice_to_voice : Math.max(SCALE_MS, ms.voice_to_voice);
-  for (const stage of stages(ms)) {
+  const { voice_to_voice: total } = turn.ms;
+  const whole = full ? total : Math.max(SCALE_MS, total);
+  for (const stage of stages(turn)) {
     const part = make("span", `part s${stage.index}`);
     part.style.width = `${whole > 0 ? (100 * stage.ms) / whole : 0}%`;
     part.title = `${stage.label}: ${round(stage.ms)}`;
@@ -36,9 +40,9 @@ export function bar(ms, full = false) {
   return track;
 }
 
-function legend(ms) {
+function legend(turn) {
   const list = make("dl", "legend");
-  for (const { label, index, ms: time } of stages(ms)) {
+  for (const { label, index, ms: time } of stages(turn)) {
     const row = make("div", time < 1 ? "row none" : "row");
     const name = make("dt", "", label);
     name.prepend(make("i", `swatch s${index}`));
@@ -51,12 +55,13 @@ function legend(ms) {
 const AHEAD = "The answer was prepared while you paused.";
 
 /** Under an answer: the bar, and the figures when it is opened. */
-export function details({ ms, draft }) {
+export function details(turn) {
+  const { ms, draft } = turn;
   const box = make("details", "latency");
   const summary = make("summary");
-  summary.append(bar(ms), make("span", "total", round(ms.voice_to_voice)));
+  summary.append(bar(turn), make("span", "total", round(ms.voice_to_voice)));
   summary.setAttribute("aria-label", `Response time ${round(ms.voice_to_voice)}: show its parts`);
-  box.append(summary, legend(ms));
+  box.append(summary, legend(turn));
   if (draft) box.append(make("p", "aside", AHEAD));
   return box;
 }
@@ -68,10 +73,11 @@ export class Times {
     this.parent.append(make("p", "aside", "After your first turn, this shows where its time went."));
   }
 
-  show({ ms, draft }) {
+  show(turn) {
+    const { ms, draft } = turn;
     const total = make("p", "headline");
     total.append(make("strong", "", String(Math.round(ms.voice_to_voice))), make("span", "", "ms"));
     const note = make("p", "aside", `From your last sound to the first of the answer.${draft ? ` ${AHEAD}` : ""}`);
-    this.parent.replaceChildren(total, bar(ms, true), legend(ms), note);
+    this.parent.replaceChildren(total, bar(turn, true), legend(turn), note);
   }
 }

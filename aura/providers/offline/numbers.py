@@ -225,7 +225,7 @@ class _Reader:
 
     def __init__(self, words: Words, begin: int, lenient: bool) -> None:
         self._words, self._begin, self._at = words, begin, begin
-        self._operators = _OPERATORS + (_LENIENT_OPERATORS if lenient else ())
+        self._operators = (_LENIENT_OPERATORS if lenient else ()) + _OPERATORS
         self._operations = 0
 
     def sum(self) -> Sum | None:

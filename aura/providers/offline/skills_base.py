@@ -20,6 +20,15 @@ class Use(msgspec.Struct, frozen=True):
 Answer = str | Use
 
 
+def parameters(tool: Tool) -> tuple[dict[str, dict[str, Any]], frozenset[str]]:
+    """A tool's parameters by name, and which it requires. An application's schema may be anything."""
+    known, required = tool.parameters.get("properties"), tool.parameters.get("required")
+    kinds = known.items() if isinstance(known, dict) else ()
+    names = required if isinstance(required, list | tuple) else ()
+    shown = {name: kind if isinstance(kind, dict) else {} for name, kind in kinds}
+    return shown, frozenset(name for name in names if isinstance(name, str))
+
+
 class View(msgspec.Struct, frozen=True):
     """A request as the skills look at it."""
 
@@ -60,9 +69,8 @@ class View(msgspec.Struct, frozen=True):
         if declared is None:
             return None
         given = {name: value for name, value in arguments.items() if value not in ("", None)}
-        known = declared.parameters.get("properties") or {}
-        fits = given.keys() <= known.keys() and set(declared.parameters.get("required") or ()) <= given.keys()
-        return Use(tool, given) if fits else None
+        known, required = parameters(declared)
+        return Use(tool, given) if given.keys() <= known.keys() and required <= given.keys() else None
 
 
 class Ask(msgspec.Struct, frozen=True):

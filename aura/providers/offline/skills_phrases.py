@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import log
 
 EXAMPLES: Mapping[str, str] = {
@@ -134,7 +135,11 @@ def _weight(word: str) -> float:
 
 def match(words: Sequence[str]) -> tuple[str, float]:
     """The intent of the most similar example and how similar it is: 2 × shared weight / weight of both, 0 to 1."""
-    spoken = set(words)
+    return _match(frozenset(words))
+
+
+@lru_cache(maxsize=64)  # several skills ask about the same words
+def _match(spoken: frozenset[str]) -> tuple[str, float]:
     shared: dict[int, float] = {}
     for word in spoken:
         for index in _BY_WORD.get(word, ()):

@@ -52,10 +52,8 @@ def talk(ask: Ask) -> Answer | None:
     intent, score = match(ask.words)
     if score < GOOD_MATCH:
         return None
-    if intent in SIMPLE:
-        return SIMPLE[intent]
     special = _SPECIAL.get(intent)
-    return special(ask) if special else None
+    return special(ask) if special else SIMPLE.get(intent)
 
 
 def _story(ask: Ask) -> Answer:
@@ -66,12 +64,12 @@ def _joke(ask: Ask) -> Answer:
     return _next(JOKES, ask.view)
 
 
-def _another(ask: Ask) -> Answer | None:
+def _another(ask: Ask) -> Answer:
     for said in reversed(ask.view.said()):
         for told in (STORIES, JOKES):
             if _among(told, said) is not None:
                 return _next(told, ask.view)
-    return None
+    return "Another what? I know stories and jokes."
 
 
 def _next(texts: Sequence[str], view: View) -> str:
@@ -119,11 +117,12 @@ def _yes(ask: Ask) -> Answer:
     return _story(ask) if last.endswith("story?") else SIMPLE["yes"]
 
 
-_SPECIAL: Mapping[str, Callable[[Ask], Answer | None]] = {
+_SPECIAL: Mapping[str, Callable[[Ask], Answer]] = {
     "story": _story,
     "joke": _joke,
     "another": _another,
     "go_on": _go_on,
     "again": _again,
     "what_i_said": _what_i_said,
+    "yes": _yes,
 }

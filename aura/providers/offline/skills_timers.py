@@ -10,12 +10,15 @@ import msgspec
 from aura.providers.offline.numbers import SOUND_ALIKE, Found, number_before
 from aura.providers.offline.skills_base import Answer, Ask
 from aura.providers.offline.skills_phrases import GOOD_MATCH, match
+from aura.providers.tools.timers import MAX_SECONDS
 
 ASK_HOW_LONG = "For how long shall I set the timer?"
+TOO_LONG = "That is too long for me; I count down one day at most."
 CANNOT = "I cannot set timers in this conversation."
 WHICH_ONE = "Which one? Running are"
 """How `cancel_timer` asks back."""
 ASK_CLOCK_TIME = "I can only count time down. Tell me in how many minutes or hours."
+LABEL_CHARS = 60
 
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "sec": 1, "min": 60, "hr": 3600}
 _TIMER = ("timer", "timers", "alarm", "alarms", "countdown", "reminder", "reminders")
@@ -24,7 +27,7 @@ _LIST = ("list", "show", "what", "which", "left", "any", "many", "much", "check"
 _NO_LABEL = frozenset(
     "a an the my set start make create put new timer timers alarm reminder please for and to can you could cancel stop "
     "delete clear remove end kill turn off all every both of me would up i want need another on that this it in start "
-    "run give will okay hey now then um uh wait no sat his abort forget time from with".split()
+    "run give one will okay hey now then um uh wait no sat his abort forget time from with".split()
 )
 
 
@@ -62,7 +65,7 @@ def _about_timers(ask: Ask, span: Span | None) -> Answer | None:
         return _set(ask, span.seconds, _label(ask.words, span))
     if ask.has(*_LIST):
         return ask.view.use("list_timers") or CANNOT
-    if ask.has("set", "start", "make", "create", "put", "need", "want") or len(ask.words) < 3:
+    if ask.guessing and (ask.has("set", "start", "make", "create", "put", "need", "want") or len(ask.words) < 3):
         if "set_timer" not in ask.view.tools:
             return CANNOT
         return ASK_CLOCK_TIME if ask.has("alarm") and ask.has("at", "for", "clock", "am", "pm") else ASK_HOW_LONG
@@ -84,12 +87,14 @@ def _cancel(ask: Ask, span: Span | None) -> Answer | None:
 
 
 def _set(ask: Ask, seconds: float, label: str = "") -> Answer:
+    if seconds > MAX_SECONDS:
+        return TOO_LONG
     return ask.view.use("set_timer", seconds=seconds, label=label) or CANNOT
 
 
 def _remind(ask: Ask, span: Span | None) -> Answer | None:
     if span is None:
-        asking = ask.has("remind", "wake") and ask.has("me", "us")
+        asking = ask.guessing and ask.has("remind", "wake") and ask.has("me", "us")
         return (ASK_CLOCK_TIME if "set_timer" in ask.view.tools else CANNOT) if asking else None
     if ask.has("wake"):
         task = "wake up"
@@ -100,6 +105,9 @@ def _remind(ask: Ask, span: Span | None) -> Answer | None:
         task = re.sub(r"^(?:me|us)\b", "", task).strip()
         task = re.sub(r"^(?:in|to|that|about|of|for)\b|\b(?:in|please|after|from now)$", "", task).strip()
         task = re.sub(r"^(?:in|to|that|about|of)\b", "", task).strip()
+    if span.seconds > MAX_SECONDS:
+        return TOO_LONG
+    task = task[:LABEL_CHARS].strip()
     spoken = _as_told(task)
     use = ask.view.use("set_timer", seconds=span.seconds, label=task, message=spoken)
     return use or _set(ask, span.seconds, task)

@@ -8,7 +8,7 @@ from typing import Any
 
 from aura.core.ports import Tool
 from aura.providers.offline.numbers import Found, number_at
-from aura.providers.offline.skills_base import Answer, Ask, Use
+from aura.providers.offline.skills_base import Answer, Ask, Use, parameters
 
 KNOWN = frozenset({"current_time", "calculate", "convert_units", "set_timer", "list_timers", "cancel_timer"})
 _EMPTY = frozenset("get fetch find look lookup up search query do run the a an of for by to show read my".split())
@@ -29,29 +29,29 @@ def declared(ask: Ask) -> Answer | None:
             last = max(at for at, word in enumerate(ask.words) if word.removesuffix("s") in parts)
             ranked.append((len(parts), tool, last + 1))
     for _, tool, after in sorted(ranked, key=lambda entry: -entry[0]):
-        arguments = _arguments(tool.parameters, ask.words, after)
+        arguments = _arguments(tool, ask.words, after)
         if arguments is not None:
             return Use(tool.name, arguments)
     return None
 
 
-def _arguments(schema: Mapping[str, Any], words: Sequence[str], after: int) -> dict[str, Any] | None:
+def _arguments(tool: Tool, words: Sequence[str], after: int) -> dict[str, Any] | None:
     """Values for the parameters, None if a required one cannot be found."""
-    required = schema.get("required") or ()
+    known, required = parameters(tool)
     found: dict[str, Any] = {}
     text_used = False
-    for name, kind in (schema.get("properties") or {}).items():
+    for name, kind in known.items():
         value = _value(kind, words, after, text_used)
         if value is not None and (name in required or "enum" in kind):
             found[name] = value
             text_used = text_used or (kind.get("type") == "string" and "enum" not in kind)
         elif name in required:
             return None
-    return found
+    return found if required <= found.keys() else None
 
 
 def _value(kind: Mapping[str, Any], words: Sequence[str], after: int, text_used: bool) -> Any:
-    if "enum" in kind:
+    if isinstance(kind.get("enum"), list):
         return next((option for option in kind["enum"] if str(option).lower() in words), None)
     match kind.get("type"):
         case "number" | "integer":

@@ -28,7 +28,8 @@ def repeat(ask: Ask) -> Answer | None:
         return _sentence(ask.text)
     found = _REPEAT.search(ask.text)
     if found:
-        return _sentence(found["text"].removesuffix(" please")) or ASK_WHAT_TO_REPEAT
+        text = re.sub(r"\s*\bplease\W*$", "", found["text"], flags=re.IGNORECASE)
+        return _sentence(text) or ASK_WHAT_TO_REPEAT
     found = _SAY.match(ask.text)
     if found and found["text"].split()[0].lower().strip(".,!?") not in _NOT_TO_SAY:
         return _sentence(found["text"])

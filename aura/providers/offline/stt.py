@@ -46,8 +46,9 @@ class OfflineRecogniser:
         return None if self.ready else "the recogniser is loading its models"
 
     async def wait_ready(self) -> None:
-        """Return when a worker has been ready for the first time."""
-        await self._ready.wait()
+        """Return when a worker is loaded and alive."""
+        while not self.ready:
+            await self._ready.wait()
 
     def open(self) -> AbstractAsyncContextManager[Hearing]:
         """Begin an utterance. Raises Unavailable when too many already wait for a decoder."""
@@ -97,6 +98,8 @@ class OfflineRecogniser:
                 reason = str(error)
             finally:
                 self.workers.remove(worker)
+            if not self.ready:
+                self._ready = trio.Event()
             orphans = worker.orphans()
             log.warning("stt.worker_died", slot=slot, reason=reason, utterances=len(orphans), again_in_s=pause_s)
             self._rescue(orphans)

@@ -27,8 +27,8 @@ class SttSettings(msgspec.Struct, frozen=True):
     """Utterances that may wait for a decoder; more are refused."""
     queue_wait_s: float = 5.0
     """Longest wait for a decoder after the end of an utterance."""
-    so_far_s: float = 0.5
-    """Longest wait for a partial transcript; after it the last one is given."""
+    so_far_s: float = 4.0
+    """Longest wait for the words up to a pause."""
     final_s: float = 8.0
     """Longest wait for the final transcript."""
     start_s: float = 30.0

@@ -47,7 +47,6 @@ class Utterance:
         self._full = False
         self._questions: dict[int, _Question] = {}
         self._asked = 0
-        self._latest = Transcript("")
         self._failure: ProviderError | None = None
         self._lives = _LIVES
 
@@ -65,16 +64,17 @@ class Utterance:
             self.worker.poke()
 
     async def so_far(self) -> Transcript:
-        """The words of all audio fed until now; those of the last answer if the worker is behind."""
-        with trio.move_on_after(self._settings.so_far_s):
-            return await self._answer(final=False)
-        return self._latest
+        """The words of all audio fed until now. Raises TimedOut or Unavailable."""
+        return await self._within(self._settings.so_far_s, final=False)
 
     async def final(self) -> Transcript:
         """The words of the whole utterance. Raises TimedOut or Unavailable."""
         seconds = self._settings.final_s if self.worker else self._settings.queue_wait_s + self._settings.final_s
+        return await self._within(seconds, final=True)
+
+    async def _within(self, seconds: float, *, final: bool) -> Transcript:
         with trio.move_on_after(seconds):
-            return await self._answer(final=True)
+            return await self._answer(final=final)
         raise TimedOut(f"the offline recogniser gave no transcript within {seconds:g} s", provider="offline")
 
     async def _answer(self, *, final: bool) -> Transcript:
@@ -117,10 +117,9 @@ class Utterance:
 
     def heard(self, answer: wire.Answer) -> None:
         """The worker answered a question; it may have been given up."""
-        self._latest = Transcript(answer.text, answer.confidence, "en")
         question = self._questions.get(answer.number)
         if question is not None:
-            question.answer = self._latest
+            question.answer = Transcript(answer.text, answer.confidence, "en")
             question.answered.set()
 
     def start_over(self) -> bool:

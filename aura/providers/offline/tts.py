@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import re
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache
@@ -189,7 +190,7 @@ class OfflineVoice:
 
     def __init__(self, settings: TtsSettings | None = None) -> None:
         self._settings = settings or TtsSettings()
-        self._turn = trio.CapacityLimiter(1)
+        self.turn = trio.CapacityLimiter(1)
 
     def speak(self, request: SpeechRequest) -> AbstractAsyncContextManager[AsyncIterator[SpeechChunk]]:
         """Stream the sentence in pieces of 60 ms. Unknown voices speak as the default one."""
@@ -202,7 +203,7 @@ class OfflineVoice:
         hand = _Hand()
         async with background() as nursery:
             nursery.start_soon(self._synthesise, request, hand)
-            yield self._chunks(request.text, hand)
+            yield _Chunks(request.text, hand, self._settings)
             hand.stopped = True
 
     async def _synthesise(self, request: SpeechRequest, hand: _Hand) -> None:
@@ -222,36 +223,13 @@ class OfflineVoice:
 
         try:
             await trio.to_thread.run_sync(
-                engine().say, request.text, voice, pace, deliver, limiter=self._turn, abandon_on_cancel=True
+                engine().say, request.text, voice, pace, deliver, limiter=self.turn, abandon_on_cancel=True
             )
         except (BadRequest, Unavailable) as error:
             hand.failure = error
         finally:
             hand.stopped = True
         hand.finish()
-
-    async def _chunks(self, text: str, hand: _Hand) -> AsyncIterator[SpeechChunk]:
-        times = WordTimes(text)
-        sent = 0
-        while True:
-            with trio.move_on_after(self._settings.deadline_s) as scope:
-                await hand.wait()
-            if scope.cancelled_caught:
-                raise TimedOut("the offline voice is too busy", provider=self.name)
-            if hand.failure is not None:
-                raise hand.failure
-            rate_hz = engine().rate_hz
-            pieces, last = hand.take()
-            for pcm, begins in pieces:
-                sent += len(pcm) // 2
-                words = times.push(begins)
-                if pcm or words:
-                    yield SpeechChunk(pcm, rate_hz, words)
-            if last:
-                if rate_hz and sent:
-                    pause = bytes(2 * int(self._settings.sentence_pause_s * rate_hz))
-                    yield SpeechChunk(pause, rate_hz, times.finish(sent / rate_hz))
-                return
 
 
 class _Hand:
@@ -281,6 +259,45 @@ class _Hand:
         if self._last:
             self._news.set()
         return pieces, self._last
+
+
+class _Chunks:
+    """The audio of one sentence, as `speak` gives it out. No generator: it may be left at any point."""
+
+    def __init__(self, text: str, hand: _Hand, settings: TtsSettings) -> None:
+        self._times = WordTimes(text)
+        self._hand = hand
+        self._settings = settings
+        self._ready: deque[SpeechChunk] = deque()
+        self._samples = 0
+        self._last = False
+
+    def __aiter__(self) -> _Chunks:
+        return self
+
+    async def __anext__(self) -> SpeechChunk:
+        while not self._ready:
+            if self._last:
+                raise StopAsyncIteration
+            with trio.move_on_after(self._settings.deadline_s) as scope:
+                await self._hand.wait()
+            if scope.cancelled_caught:
+                raise TimedOut("the offline voice is too busy", provider="offline")
+            if self._hand.failure is not None:
+                raise self._hand.failure
+            self._collect(engine().rate_hz)
+        return self._ready.popleft()
+
+    def _collect(self, rate_hz: int) -> None:
+        pieces, self._last = self._hand.take()
+        for pcm, begins in pieces:
+            self._samples += len(pcm) // 2
+            words = self._times.push(begins)
+            if pcm or words:
+                self._ready.append(SpeechChunk(pcm, rate_hz, words))
+        if self._last and self._samples:
+            pause = bytes(2 * int(self._settings.sentence_pause_s * rate_hz))
+            self._ready.append(SpeechChunk(pause, rate_hz, self._times.finish(self._samples / rate_hz)))
 
 
 def espeak_voice(name: str, default: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from math import isfinite
 
 import msgspec
 
@@ -57,13 +58,14 @@ def calculated(expression: str, result: str) -> str:
     """The result of `calculate`."""
     found = _EQUATION.fullmatch(result.strip())
     text = found["value"] if found else result.strip()
-    return sum_said(expression, float(text)) if _NUMBER.fullmatch(text) and expression else plain_result(result)
+    known = bool(_NUMBER.fullmatch(text)) and bool(expression.strip()) and isfinite(float(text))
+    return sum_said(expression, float(text)) if known else plain_result(result)
 
 
 def converted(result: str) -> str:
     """The result of `convert_units`."""
     found = _EQUATION.fullmatch(result.strip())
-    if found is None:
+    if found is None or not isfinite(float(found["value"])):
         return plain_result(result)
     text, rounded = round_for_speech(float(found["value"]))
     left = found["left"].replace("-", "minus ")

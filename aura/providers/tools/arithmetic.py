@@ -32,7 +32,7 @@ _REWRITTEN: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"√\s*(\d+(?:\.\d+)?)"), r"sqrt(\1)"),
     (re.compile(r"√"), "sqrt"),
     (re.compile(r"\bmath\."), ""),
-    (re.compile(r"\b0+(?=\d)(?<![.\d]0)"), ""),
+    (re.compile(r"(?<![\d.])0+(?=\d)"), ""),
     (re.compile(r"(\d+(?:\.\d+)?)\s*(?:%|percent\b)\s*of\b"), r"(\1/100)*"),
     (re.compile(r"(\d+(?:\.\d+)?)\s*(?:%(?!\s*[\w(.])|percent\b)"), r"(\1/100)"),
     (re.compile(r"\^"), "**"),
