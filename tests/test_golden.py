@@ -62,9 +62,7 @@ async def failure(scene: Scene) -> None:
     await plain(scene)
 
 
-SCRIPTS: dict[str, Script] = {
-    script.__name__: script for script in (plain, barge_in, backchannel, hesitation, failure)
-}
+SCRIPTS: dict[str, Script] = {script.__name__: script for script in (plain, barge_in, backchannel, hesitation, failure)}
 
 
 async def played(script: Script) -> bytes:

@@ -6,11 +6,12 @@ from time import perf_counter
 
 import pytest
 import trio
+import trio.lowlevel
 from prometheus_client.parser import text_string_to_metric_families
 
 from aura.observe.health import Health
 from aura.observe.metrics import METRICS, Metrics, Name
-from aura.observe.stalls import StallWatch
+from aura.observe.stalls import PassWatch, StallWatch
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
@@ -86,3 +87,22 @@ async def test_a_long_step_is_reported_with_its_task() -> None:
     trio.lowlevel.remove_instrument(watch)
     assert any(task == "hog" and seconds >= 0.04 for task, seconds in seen)
     assert watch.longest_s >= 0.04
+
+
+async def test_the_cheap_watch_sees_a_blocked_loop_and_calls_in_the_one_that_names_the_task() -> None:
+    seen: list[tuple[str, float]] = []
+    watch = PassWatch(0.02, lambda task, seconds: seen.append((task, seconds)))
+    trio.lowlevel.add_instrument(watch)
+    try:
+        for _ in range(2):
+            await trio.lowlevel.checkpoint()
+            end = perf_counter() + 0.03
+            while perf_counter() < end:
+                pass
+            await trio.sleep(0.001)
+    finally:
+        trio.lowlevel.remove_instrument(watch)
+
+    assert seen[0][0] == "unknown"
+    assert "test_the_cheap_watch" in seen[1][0]
+    assert all(seconds > 0.02 for _, seconds in seen)

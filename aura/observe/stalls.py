@@ -53,3 +53,29 @@ class StallWatch(trio.abc.Instrument):
         self.longest_s = max(self.longest_s, took)
         if task is not None:
             self._report(task.name, took)
+
+
+class PassWatch(trio.abc.Instrument):
+    """The cheap watch for production: one clock reading per pass of the event loop instead of per step of a task.
+
+    It sees that the loop was blocked for longer than `limit_s`, not by whom. The first time it does, it calls in a
+    `StallWatch`, which names the task from then on and costs about 3 % of a busy server's time.
+    """
+
+    def __init__(self, limit_s: float, report: Callable[[str, float], None] = log_stall) -> None:
+        self.limit_s = limit_s
+        self._report = report
+        self._began = perf_counter()
+        self._named = False
+
+    def after_io_wait(self, timeout: float) -> None:
+        """Trio calls this when a pass begins."""
+        self._began = perf_counter()
+
+    def before_io_wait(self, timeout: float) -> None:
+        """Trio calls this when all tasks that could run have had their step."""
+        blocked_s = perf_counter() - self._began
+        if blocked_s > self.limit_s and not self._named:
+            self._named = True
+            self._report("unknown", blocked_s)
+            trio.lowlevel.add_instrument(StallWatch(self.limit_s, self._report))

@@ -15,7 +15,6 @@ export class Wave {
     this.bars = [];
     this.next = { mic: 0, reply: 0 };
     this.calm = matchMedia("(prefers-reduced-motion: reduce)");
-    this.colours = {};
     const scheme = matchMedia("(prefers-color-scheme: dark)");
     scheme.addEventListener("change", () => this.paint());
     new ResizeObserver(() => this.fit()).observe(canvas);
@@ -51,12 +50,14 @@ export class Wave {
     const { canvas, bars, width, height, scale } = this;
     const pen = canvas.getContext("2d");
     const style = getComputedStyle(canvas);
-    const colours = { mic: style.getPropertyValue("--accent"), reply: style.getPropertyValue("--faint"), none: style.getPropertyValue("--line") };
+    const names = { mic: "--accent", reply: "--faint", none: "--line" };
+    const colours = Object.fromEntries(Object.entries(names).map(([key, name]) => [key, style.getPropertyValue(name)]));
     pen.setTransform(scale, 0, 0, scale, 0, 0);
     pen.clearRect(0, 0, width, height);
     const pitch = BAR.width + BAR.gap;
     const count = Math.floor(width / pitch);
-    const last = bars.at(-1) ?? { mic: 0, reply: 0 };
+    const loudest = (who) => Math.max(0, ...bars.slice(-5).map((one) => one[who]));
+    const last = { mic: loudest("mic"), reply: loudest("reply") };
     for (let i = 0; i < count; i++) {
       const { mic, reply } = this.calm.matches ? meter(last, i / count) : (bars[bars.length - count + i] ?? { mic: 0, reply: 0 });
       const size = Math.max(BAR.width, Math.max(mic, reply) * height);
