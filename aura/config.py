@@ -33,7 +33,7 @@ from aura.core.secret import Secret
 
 if TYPE_CHECKING:
     import aura.core.dialogue
-    import aura.core.fsm
+    import aura.core.guards
     import aura.core.overlap
     import aura.core.pacing
     import aura.core.sentences
@@ -76,7 +76,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     http: aura.providers.http.HttpSettings
     offline_stt: aura.providers.offline.stt_settings.SttSettings
     offline_tts: aura.providers.offline.tts.TtsSettings
-    conversation: aura.core.fsm.FsmSettings
+    conversation: aura.core.guards.FsmSettings
     session: aura.session.session.SessionSettings
     dialogue: aura.core.dialogue.DialogueSettings
     turns: aura.core.turns.TurnSettings

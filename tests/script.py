@@ -20,7 +20,7 @@ import trio
 from aura.core import events as ev
 from aura.core.dialogue import Dialogue, DialogueSettings
 from aura.core.errors import ProviderError
-from aura.core.fsm import FsmSettings
+from aura.core.guards import FsmSettings
 from aura.core.overlap import OverlapSettings
 from aura.core.ports import (
     FRAME_BYTES,

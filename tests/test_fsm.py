@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from aura.core import effects as fx
 from aura.core import events as ev
-from aura.core.fsm import MACHINE, Conversation, FsmSettings, Step, Verdict
+from aura.core.fsm import MACHINE, Conversation, Step, Verdict
+from aura.core.guards import FsmSettings
 from aura.core.table import STATES, TABLE
 
 # ---- the table ---------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from aura.core.errors import AuthFailed, StreamCut, Unavailable
-from aura.core.fsm import FsmSettings
+from aura.core.guards import FsmSettings
 from aura.core.ports import ToolCall
 from aura.session.replies import ReplySettings, Setup
 from aura.session.run import SLOW
@@ -272,6 +272,7 @@ async def test_push_to_talk_answers_what_was_committed(autojump_clock: MockClock
         await scene.user.until("speaking")
         await scene.user.until("idle")
 
+        assert [m.text for m in scene.chat.requests[0].messages if m.role == "user"] == [QUESTION]
         assert scene.history() == [("user", QUESTION), ("assistant", ANSWER)]
         assert [m["error"]["code"] for m in scene.messages("error")] == ["input_audio_buffer_commit_empty"]
         assert not scene.messages("input_audio_buffer.speech_started")

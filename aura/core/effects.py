@@ -1,7 +1,6 @@
 """Orders: what to do about a fact.
 
-`core/fsm.py` returns them, `session/session.py` carries them out one by one, `session/notices.py` tells the client
-about those that concern it. None of them waits.
+`core/fsm.py` returns them, `session/session.py` carries them out one by one. None of them waits.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class TurnEnded(Event, frozen=True, tag=True):
 
     at_ms: int
     silence_ms: int
-    cause: Literal["silence", "too_long", "stopped_sending"] = "silence"
+    cause: Literal["silence", "too_long"] = "silence"
 
 
 class OverlapConfirmed(Event, frozen=True, tag=True):

@@ -21,6 +21,7 @@ from transitions import Machine
 
 from aura.core import effects as fx
 from aura.core import events as ev
+from aura.core.guards import Answer, FsmSettings, Moment
 from aura.core.table import STATES, TABLE, Row, State
 
 
@@ -42,31 +43,7 @@ class Step(msgspec.Struct, frozen=True):
     effects: tuple[fx.AnyEffect, ...] = ()
 
 
-class FsmSettings(msgspec.Struct, frozen=True):
-    """How a conversation behaves."""
-
-    retries: int = 1
-    """How often a failed reply is tried again before AURA apologises."""
-    drafts_max: int = 4
-    """How many speculative replies one turn may start; 0 turns drafts off."""
-
-
-class Answer(msgspec.Struct):
-    """A reply in the making."""
-
-    number: int
-    turn: int
-    source: fx.Source
-    text: str = ""
-    known: bool = False
-    """The words it answers are transcribed (or none are needed)."""
-    told: bool = False
-    """History and client know of it."""
-    attempts: int = 0
-    failure: ev.StageFailed | None = None
-
-
-class Conversation:
+class Conversation(Moment):
     """The state of one conversation and the rules of `TABLE`. Synchronous, no clock, no I/O."""
 
     state: State
@@ -80,7 +57,7 @@ class Conversation:
         self.draft: Answer | None = None
         self.resume_to: State = "idle"
         self.ended_at_ms: int | None = None
-        self.cut_off = False
+        self.cut_off: State | None = None
         self.drafts = 0
         self.closed = False
         self._numbers = 0
@@ -105,45 +82,6 @@ class Conversation:
     def _is_late(self, event: ev.Event) -> bool:
         known = {a.number for a in (self.reply, self.draft) if a}
         return isinstance(event, ev.ReplyEvent) and event.reply not in known
-
-    # ---- guards ------------------------------------------------------------------------------------------------
-
-    def has_draft(self, _: ev.Event) -> bool:
-        return self.draft is not None
-
-    def may_draft(self, _: ev.Event) -> bool:
-        return self.draft is None and self.drafts < self.settings.drafts_max
-
-    def over(self, _: ev.Event) -> bool:
-        return self.ended_at_ms is not None
-
-    def over_with_draft(self, _: ev.Event) -> bool:
-        return self.ended_at_ms is not None and self.draft is not None
-
-    def was_speaking(self, _: ev.Event) -> bool:
-        return self.resume_to == "speaking"
-
-    def broken(self, _: ev.Event) -> bool:
-        return self.reply is not None and self.reply.failure is not None
-
-    def repairable(self, event: ev.Event) -> bool:
-        return self.broken(event) and not self.hopeless(event)
-
-    def of_reply(self, event: ev.Event) -> bool:
-        return isinstance(event, ev.ReplyEvent) and self.reply is not None and event.reply == self.reply.number
-
-    def without_words(self, event: ev.Event) -> bool:
-        return isinstance(event, ev.TranscriptReady) and event.kind in ("empty", "echo")
-
-    def not_meant(self, event: ev.Event) -> bool:
-        return isinstance(event, ev.TranscriptReady) and event.kind != "words"
-
-    def noise_cut_us_off(self, event: ev.Event) -> bool:
-        return self.cut_off and self.not_meant(event)
-
-    def hopeless(self, event: ev.Event) -> bool:
-        """Even the apology failed."""
-        return self.reply is not None and self.reply.source == "apology"
 
     # ---- effects: each appends orders and keeps the books ------------------------------------------------------
 
@@ -216,18 +154,22 @@ class Conversation:
         if self.reply.known:
             self.respond(event)
 
+    def answer(self, event: ev.Event) -> None:
+        """The turn is complete: what its draft has made so far is the beginning of the reply."""
+        (self.adopt if self.draft else self.start)(event)
+
     def start(self, _: ev.Event) -> None:
         self.reply = self._answer("speech")
         self._order(fx.StartReply(self.reply.number, self.turn, "speech", draft=False))
 
     def know(self, _: ev.Event) -> None:
         assert self.reply
-        self.reply.known, self.cut_off = True, False
+        self.reply.known, self.cut_off = True, None
 
     def respond(self, _: ev.Event) -> None:
         assert self.reply
         if not self.reply.told:
-            self.reply.told, self.cut_off = True, False
+            self.reply.told, self.cut_off = True, None
             self._order(fx.Respond(self.reply.number, self.reply.turn))
 
     def drop_reply(self, _: ev.Event) -> None:
@@ -240,7 +182,6 @@ class Conversation:
         self._order(fx.CommitTurn(self.turn))
 
     def say_rest(self, event: ev.Event) -> None:
-        self.cut_off = False
         self._speak("rest", "", event)
 
     def _speak(self, source: fx.Source, text: str, event: ev.Event) -> None:
@@ -264,9 +205,10 @@ class Conversation:
         assert self.reply
         if self.reply.known:
             self._order(fx.CancelReply(self.reply.number, "turn_detected"))
-            self.cut_off = isinstance(event, ev.OverlapConfirmed) and self.resume_to == "speaking"
         else:
             self._order(fx.DropReply(self.reply.number), fx.CommitTurn(self.reply.turn))
+        asked = self.reply.source in ("speech", "request") and not self.without_words(event)
+        self.cut_off = self.resume_to if self.resume_to == "speaking" or asked else None
         self.reply = None
 
     def confirm(self, _: ev.Event) -> None:
@@ -280,6 +222,7 @@ class Conversation:
         self._order(fx.DropTurn(self.turn), fx.ResumeOutput(self.reply.number))
 
     def drop_turn(self, _: ev.Event) -> None:
+        self.cut_off = None
         self._order(fx.DropTurn(self.turn))
 
     def commit(self, _: ev.Event) -> None:
@@ -292,11 +235,19 @@ class Conversation:
 
     def repair(self, event: ev.Event) -> None:
         """Before the first audible word try again; then, or after it, say sorry."""
+        assert self.reply
+        assert self.reply.failure
+        audible = isinstance(event, ev.PlayoutFinished)
+        again = self.reply.failure.retryable and self.reply.attempts < self.settings.retries and not audible
+        self._replace(event, again=again)
+
+    def apologise(self, event: ev.Event) -> None:
+        """There is no answer, and silence is none."""
+        self._replace(event, again=False)
+
+    def _replace(self, event: ev.Event, *, again: bool) -> None:
         old = self.reply
         assert old
-        assert old.failure
-        audible = isinstance(event, ev.PlayoutFinished)
-        again = old.failure.retryable and old.attempts < self.settings.retries and not audible
         source: fx.Source = old.source if again else "apology"
         self.reply = self._answer(source, old.text if again else "")
         self.reply.turn, self.reply.attempts = old.turn, old.attempts + 1
@@ -324,6 +275,7 @@ class Conversation:
     def cancel(self, _: ev.Event) -> None:
         assert self.reply
         self._order(fx.CancelReply(self.reply.number, "client_cancelled"))
+        self.cut_off = None
         if not self.reply.known:
             self._order(fx.CommitTurn(self.reply.turn))
         self.reply = None

@@ -1,7 +1,8 @@
 """How far a client has played what was sent to it, and when it needs more.
 
 A client plays at real time from a small buffer of its own, so what it has heard follows from what it was sent and
-when. Acknowledgements from the client correct the estimate; without them it is all there is.
+when. Acknowledgements from the client tell better what was heard; they come too late to pace by, since a round trip
+would then be taken from the client's reserve.
 """
 
 from __future__ import annotations
@@ -29,20 +30,30 @@ class PlayClock:
         self.sent_s = 0.0
         self._position_s = 0.0
         self._as_of = 0.0
-        self._paused = False
+        self._paused_at: float | None = None
+        self._acked: tuple[float, float] | None = None
+        """When the client said what it had played."""
 
     def send(self, at: float, seconds: float) -> None:
         """Audio of this length leaves now."""
-        if self.position(at) >= self.sent_s and not self._paused:  # empty: the client's buffer fills anew
+        if self.position(at) >= self.sent_s and self._paused_at is None:  # empty: the client's buffer fills anew
             self._as_of = max(self._as_of, at + self._settings.client_delay_s)
         self.sent_s += seconds
 
     def position(self, at: float) -> float:
-        """Seconds of this reply that have been heard by now."""
-        if not self._paused and at > self._as_of:
+        """Seconds of this reply that have been played by now, as far as can be told from what was sent."""
+        if self._paused_at is None and at > self._as_of:
             self._position_s = min(self.sent_s, self._position_s + at - self._as_of)
             self._as_of = at
         return self._position_s
+
+    def heard(self, at: float) -> float:
+        """The same, by the client's own account where it gave one."""
+        if self._acked is None:
+            return self.position(at)
+        said_at, position_s = self._acked
+        until = at if self._paused_at is None else min(at, self._paused_at)
+        return min(self.sent_s, position_s + max(0.0, until - said_at))
 
     def due(self, at: float) -> float:
         """When the next audio may leave; in the past if it is needed now."""
@@ -56,15 +67,15 @@ class PlayClock:
     def pause(self, at: float) -> None:
         """The client was told to hold: it plays nothing until `resume`."""
         self.position(at)
-        self._paused = True
+        self._paused_at = at
 
     def resume(self, at: float) -> None:
         """The client goes on where it stopped."""
-        if self._paused:
-            self._paused, self._as_of = False, max(self._as_of, at)
+        if self._paused_at is not None:
+            if self._acked is not None:
+                self._acked = (at, self.heard(at))
+            self._paused_at, self._as_of = None, max(self._as_of, at)
 
     def acknowledge(self, at: float, position_s: float) -> None:
         """The client says how far it has played; it cannot have played what was not sent."""
-        self.position(at)
-        self._position_s = min(self.sent_s, max(0.0, position_s))
-        self._as_of = max(self._as_of, at) if not self._paused else self._as_of
+        self._acked = (at, min(self.sent_s, max(0.0, position_s)))

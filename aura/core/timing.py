@@ -48,9 +48,7 @@ class Timeline:
             self._speech_ended = at - event.silence_ms / 1000
         for effect in step.effects:
             if isinstance(effect, fx.StartReply):
-                begin = {"speech_ended": self._speech_ended, "endpoint": at}
-                retried = self._marks.get(effect.retry_of)
-                self._marks[effect.reply] = {**begin, "speech_ended": retried["speech_ended"]} if retried else begin
+                self._marks[effect.reply] = {"speech_ended": self._speech_ended, "endpoint": at}
                 self._drafts[effect.reply] = effect
             elif isinstance(effect, fx.DropReply | fx.CancelReply | fx.FinishReply | fx.FailReply):
                 self._marks.pop(effect.reply, None)

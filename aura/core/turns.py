@@ -230,9 +230,9 @@ class TurnTaker:
 
     def skip(self, ms: int) -> tuple[Cue, ...]:
         """So much time has passed without a frame: the client stopped sending. Counts as silence, not as position."""
+        self._skipped_ms += ms
         if self._turn is None:
             return self._unsuspect()
-        self._skipped_ms += ms
         return self._silent(self._turn)
 
     def reset(self, *, echo: bool = False) -> None:
@@ -244,7 +244,7 @@ class TurnTaker:
         self._previous = self._turn or self._previous
         if echo and self._previous is not None:
             self._echo_db = max(self._echo_db, self._previous.loud_db)
-        self._turn, self._suspected, self._skipped_ms = None, 0, 0
+        self._turn, self._suspected = None, 0
         self._recent.clear()
         self._until_quiet = echo
 

@@ -108,9 +108,7 @@ class House:
                 why = await converse(session, desk, line, mic_out, out_out, config.session.greeting)
             finally:
                 journal.close()
-                if desk.frames_dropped:
-                    self.metrics.add("frames_dropped", "mic", by=desk.frames_dropped)
-            log.info("conversation.ended", why=why, frames_dropped=desk.frames_dropped)
+            log.info("conversation.ended", why=why)
             if why == SLOW:
                 log.warning("client.slow")
             code = 1008 if why == SLOW else 1011 if why.startswith("bug") else 1000

@@ -26,8 +26,8 @@ class Client:
         self.overflow = trio.Event()
         """Set when the client reads so slowly that not even control messages fit any more."""
         self.why_closed = ""
-        self.auto_reply = True
-        """Whether a turn that ends is answered without being asked (`create_response`)."""
+        self.metadata: dict[str, str] | None = None
+        """What the client wants to find again in the response it asks for."""
         self._onsets: dict[int, int] = {}
 
     def post(self, frames: list[Frame]) -> None:
@@ -78,7 +78,8 @@ class Client:
 
     def responding(self, reply: int, turn: int) -> None:
         """The reply is announced."""
-        self.post(self.view.response_created(reply, turn))
+        metadata, self.metadata = self.metadata, None
+        self.post(self.view.response_created(reply, turn, metadata))
 
     async def audio(self, reply: Reply, chunk: Chunk) -> None:
         """Send audio, with its sentence's text in front of the first of it. Waits while the client's queue is full."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 import msgspec
@@ -32,7 +33,10 @@ class Desk:
     ) -> None:
         self.session, self.mic, self.turns, self.voices = session, mic, turns, voices
         self.client, self.view = session.client, session.client.view
-        self.frames_dropped = 0
+        self._backlog: deque[bytes] = deque()
+        """Frames for which the microphone's pipe has no room yet."""
+        self._waiting: msg.ClientMessage | None = None
+        """A message that is about all audio before it."""
         self._reframer = Reframer(self.view.session.input_format)
         self._take: dict[type, Callable[..., object]] = {
             msg.Append: self._append,
@@ -43,30 +47,61 @@ class Desk:
             msg.ItemRetrieve: lambda m: self.client.post(self.view.retrieved(m)),
             msg.ItemDelete: self._delete_item,
             msg.ItemTruncate: self._truncate,
-            msg.ResponseCreate: lambda _: self.session.tell(ev.ReplyRequested()),
-            msg.ResponseCancel: lambda _: self.session.tell(ev.ReplyCancelled()),
+            msg.ResponseCreate: self._create_response,
+            msg.ResponseCancel: self._cancel_response,
             msg.PlayoutAck: self._acknowledge,
             msg.OutputClear: self._unsupported,
             msg.Resume: self._unsupported,
         }
 
-    def take(self, raw: str | bytes) -> None:
-        """Obey one message, or tell the client why not."""
+    def take(self, raw: str | bytes) -> bool:
+        """Obey one message, or tell the client why not; True if `catch_up` must be awaited before the next one."""
         try:
             message = msg.decode(raw, binary=self.view.session.binary)
+        except ProtocolFault as fault:
+            self._refuse(fault)
+            return False
+        if isinstance(message, msg.Commit | msg.Clear) and self.mic.statistics().current_buffer_used:
+            self._waiting = message
+            return True
+        self._obey(message)
+        return bool(self._backlog)
+
+    async def catch_up(self) -> None:
+        """Wait until the listener has heard what came; meanwhile the client's further audio waits in the network."""
+        while self._backlog:
+            await self.mic.send(self._backlog.popleft())
+        if self._waiting is not None:
+            while self.mic.statistics().current_buffer_used:
+                await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()  # the last frame is with the listener: let it be heard
+            message, self._waiting = self._waiting, None
+            self._obey(message)
+
+    def _obey(self, message: msg.ClientMessage) -> None:
+        try:
             self._take[type(message)](message)
         except ProtocolFault as fault:
-            log.info("client.fault", code=fault.code, param=fault.param)
-            self.client.fault(fault)
+            self._refuse(fault)
+
+    def _refuse(self, fault: ProtocolFault) -> None:
+        log.info("client.fault", code=fault.code, param=fault.param)
+        self.client.fault(fault)
 
     # ---- audio
 
     def _append(self, message: msg.Append) -> None:
-        for frame in self._reframer.push(message.audio):
-            try:
-                self.mic.send_nowait(frame)
-            except trio.WouldBlock:
-                self.frames_dropped += 1
+        frames = self._reframer.push(message.audio)
+        if self.session.listener.manual is not None:
+            self.session.listener.manual.extend(frames)
+            return
+        self._backlog.extend(frames)
+        try:
+            while self._backlog:
+                self.mic.send_nowait(self._backlog[0])
+                self._backlog.popleft()
+        except trio.WouldBlock:
+            pass
 
     def _commit(self, message: msg.Commit) -> None:
         buffered_ms = self.session.listener.buffered_ms()
@@ -106,8 +141,26 @@ class Desk:
         )
         session.dialogue.instruct(new.instructions)
         if new.turn_detection != old.turn_detection:
+            if (new.turn_detection is None) != (old.turn_detection is None):
+                session.tell(ev.AudioCleared())
+                session.tell(ev.SuspicionPassed())
             session.listener.set_manual(new.turn_detection is None)
             session.listener.configure(turn_settings(new.turn_detection, self.turns))
+            auto = new.turn_detection is None or new.turn_detection.create_response
+            session.conversation.settings = msgspec.structs.replace(session.conversation.settings, auto_reply=auto)
+
+    # ---- replies
+
+    def _create_response(self, message: msg.ResponseCreate) -> None:
+        self.client.metadata = message.response.metadata if message.response else None
+        self.session.tell(ev.ReplyRequested())
+
+    def _cancel_response(self, message: msg.ResponseCancel) -> None:
+        current = self.session.conversation.reply
+        named = self.view.reply_named(message.response_id) if message.response_id else None
+        if message.response_id and (current is None or named != current.number):
+            raise faults.no_active_response(message.event_id)
+        self.session.tell(ev.ReplyCancelled())
 
     # ---- the history
 
@@ -122,7 +175,8 @@ class Desk:
         self.session.tell(ev.HistoryChanged("item"))
 
     def _delete_item(self, message: msg.ItemDelete) -> None:
-        turn, reply = self.view.turn_of(message.item_id), self.view.reply_of(message.item_id)
+        reply = self.view.reply_of(message.item_id)
+        turn = self.view.turn_of(message.item_id) if reply is None else None
         self.client.post(self.view.deleted(message))
         self.session.dialogue.delete(item=message.item_id, turn=turn, reply=reply)
         self.session.tell(ev.HistoryChanged("item"))

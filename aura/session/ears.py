@@ -21,6 +21,7 @@ class Ears:
         self.stt, self.listener, self.settings = stt, listener, settings
         self._open: dict[int, Ear] = {}
         self._known: dict[int, Transcript] = {}
+        self._committing: dict[int, trio.Event] = {}
 
     def open(self, turn: int, nursery: trio.Nursery) -> Ear:
         """Begin to transcribe a turn; the listener puts its audio in from now on."""
@@ -53,6 +54,19 @@ class Ears:
         """These are the turn's words, whatever else may be tried with them."""
         self._known = {turn: Transcript(text)}
         self.close(turn)
+
+    def commit(self, turn: int) -> None:
+        """The turn's words are on their way into the history."""
+        self._committing[turn] = trio.Event()
+
+    def committed(self, turn: int) -> None:
+        """They are there, or will never be."""
+        self._committing.pop(turn).set()
+
+    async def all_committed(self) -> None:
+        """Wait until the history has everything that was said."""
+        for known in list(self._committing.values()):
+            await known.wait()
 
     def seconds(self, turn: int) -> float:
         """How much audio the turn's utterance has."""

@@ -29,7 +29,7 @@ class Pipe(msgspec.Struct, frozen=True):
 PIPES = {
     pipe.name: pipe
     for pipe in (
-        Pipe("mic", "bytes, 20 ms of 16 kHz", "intake", "listen", "session", 100, 2.0, "drop newest, count"),
+        Pipe("mic", "bytes, 20 ms of 16 kHz", "intake", "listen", "session", 100, 2.0, "wait"),
         Pipe("utterance", "bytes, 20 ms of 16 kHz", "listen", "transcribe", "utterance", 3000, 60.0,
              "drop newest, count"),
         Pipe("words", "str", "think", "phrase", "reply", 64, None, "wait"),

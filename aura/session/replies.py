@@ -76,10 +76,12 @@ class Reply:
         self.phrases: list[Phrase] = []
         self.sent = 0
         """How many of them the client was sent, at least in part."""
+        self.complete = False
+        """Whether the model has said all it had to say."""
 
     def heard(self, at: float) -> tuple[str, int]:
         """The words that were heard so far, and their milliseconds."""
-        position = self.clock.position(at)
+        position = self.clock.heard(at)
         return self.ledger.heard(round(position * self.setup.output.rate_hz)).text, round(position * 1000)
 
     def said(self) -> str:
@@ -87,8 +89,10 @@ class Reply:
         return "".join(p.text for p in self.phrases[: self.sent])
 
     def unsaid(self, at: float) -> str:
-        """What is left of the reply, from the sentence on in which it was cut off."""
-        heard = self.ledger.heard(round(self.clock.position(at) * self.setup.output.rate_hz))
+        """What is left, from the sentence on in which the reply was cut off; nothing if the model was cut off too."""
+        if not self.complete:
+            return ""
+        heard = self.ledger.heard(round(self.clock.heard(at) * self.setup.output.rate_hz))
         first = heard.sentence + 1 if heard.complete else heard.sentence
         return "".join(p.text for p in self.phrases[max(0, first) :]).strip()
 
@@ -124,7 +128,8 @@ class Replies:
         """Cancel what is left of a reply and forget it; returns its books."""
         reply = self.running.pop(number, None)
         if reply:
-            self._ended.append(reply)
+            if reply.sent:
+                self._ended.append(reply)
             reply.scope.cancel()
         return reply
 
@@ -190,11 +195,13 @@ class Replies:
 
     async def _think(self, reply: Reply, words: trio.MemorySendChannel[str]) -> None:
         order = reply.order
-        if order.source in ("say", "apology", "rest"):
-            texts = {"say": order.text, "apology": self.setup.reply.apology, "rest": self.rest}
+        texts = {"say": order.text, "apology": self.setup.reply.apology, "rest": self.rest}
+        if text := texts.get(order.source):
             with words:
-                await words.send(texts[order.source])
+                await words.send(text)
+            reply.complete = True
             return
+        await self.ears.all_committed()
         tools = self.kit.toolbox.tools()
         messages = self.dialogue.preview(order.turn, reply.question) if reply.question else self.dialogue.messages()
         request = ChatRequest(messages, tools, self.setup.reply.max_tokens or None)
@@ -206,6 +213,7 @@ class Replies:
             return result
 
         await think(request, words, self.kit.chat, run_tool, self.setup.think, self.tell, order.reply)
+        reply.complete = True
 
     async def _guard(self, number: int, stage: str, run: Callable[..., Awaitable[None]], *args: Any) -> bool:
         """The one place where a stage's failure becomes a fact."""
@@ -219,6 +227,9 @@ class Replies:
         except Exception:
             log.exception("stage.crashed", stage=stage)
             self.tell(ev.StageFailed(number, stage, "internal", retryable=False))
+            if stage == "playout" and number in self.running:  # nobody else can say that it is over
+                await self.running[number].gate.wait_unheld()
+                self.tell(ev.PlayoutFinished(number, 0))
         else:
             return True
         return False

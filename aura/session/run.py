@@ -58,7 +58,7 @@ async def converse(
         async with trio.open_nursery() as nursery:
             session.nursery = nursery
             nursery.start_soon(until_ended, write, out, line)
-            nursery.start_soon(until_ended, intake, line.receive, desk.take)
+            nursery.start_soon(until_ended, intake, line.receive, desk.take, desk.catch_up)
             nursery.start_soon(listen, mic, session.listener)
             nursery.start_soon(watch, session.listener)
             nursery.start_soon(slow)
@@ -66,6 +66,8 @@ async def converse(
             if greeting:
                 session.tell(ev.SayRequested(greeting))
     finally:
+        if not session.conversation.closed:  # a crash, or the whole process ends: the journal says so
+            session.tell(ev.SessionClosing("cut short"))
         session.conversation.release()
         for end in (desk.mic, session.client.out, mic, out):
             end.close()

@@ -13,7 +13,8 @@ from aura.core import effects as fx
 from aura.core import events as ev
 from aura.core.dialogue import Dialogue
 from aura.core.errors import ProtocolFault, ProviderError
-from aura.core.fsm import Conversation, FsmSettings, Step, Verdict
+from aura.core.fsm import Conversation, Step, Verdict
+from aura.core.guards import FsmSettings
 from aura.core.ports import Kit
 from aura.session.client import Client
 from aura.session.ears import Ears
@@ -80,6 +81,7 @@ class Session:
     def tell(self, event: ev.Event) -> Step:
         """A fact: stamp it, decide it, carry out the consequences, tell the taps. Never waits."""
         at = trio.current_time() - self._began
+        news = self._is_news(event)
         step = self.conversation.handle(event)
         self._facts += 1
         fact = Fact(self._facts, at, event, step, self.conversation.turn)
@@ -92,11 +94,16 @@ class Session:
             except Exception:
                 log.exception("tap.removed", tap=getattr(tap, "__qualname__", repr(tap)))
                 self.taps.remove(tap)
-        if isinstance(event, ev.TranscriptReady) and step.verdict is not Verdict.LATE and event.text:
+        if news and isinstance(event, ev.TranscriptReady) and step.verdict is not Verdict.LATE:
             self.listener.hint(event.text)
         if self._says and self.conversation.state == "idle" and not self.conversation.closed:
             self.tell(ev.SayRequested(self._says.popleft()))
         return step
+
+    def _is_news(self, event: ev.Event) -> bool:
+        """Whether these are the words of what is being said now, and not of the turn that is being answered."""
+        reply = self.replies.running.get(event.reply) if isinstance(event, ev.TranscriptReady) else None
+        return reply is not None and reply.order.turn == self.conversation.turn
 
     def _carry_out(self, effect: fx.Effect) -> None:  # noqa: C901  (a table: one case per order)
         now = trio.current_time()
@@ -118,6 +125,7 @@ class Session:
                 if turn not in self.ears:
                     self.ears.open_manual(turn, nursery)
                     client.committed(turn)
+                self.ears.commit(turn)
                 nursery.start_soon(self._commit, turn)
             case fx.StartReply():
                 client.reply_begins(effect)
@@ -161,6 +169,7 @@ class Session:
             self.dialogue.user(turn, reply.question)
             self.client.transcript(turn, reply.question, self.ears.seconds(turn))
             self.ears.settle(turn, reply.question)
+        self.dialogue.assistant_began(number, turn)
         self.client.responding(number, turn)
 
     def _close_reply(self, number: int, now: float, tell_client: Callable[[str, int], None]) -> None:
@@ -187,6 +196,7 @@ class Session:
         except ProviderError as error:
             self.client.transcript_failed(turn, error.code, str(error))
         finally:
+            self.ears.committed(turn)
             self.ears.close(turn)
 
     def truncate(self, number: int, audio_end_ms: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import trio
@@ -46,12 +46,12 @@ class OverlapWatch:
         self._text = text
         self._asked_ms = 0
 
-    def decide(self, taker: TurnTaker) -> ev.OverlapConfirmed | ev.OverlapDismissed | None:
+    def decide(self, taker: TurnTaker, *, late: bool = False) -> ev.OverlapConfirmed | ev.OverlapDismissed | None:
         """Ask every tenth of a second, and at once when there are new words."""
         now_ms = taker.position_ms
         if self._held_at_ms is None:
             self._held_at_ms = now_ms
-        if now_ms - self._asked_ms < self.EVERY_MS:
+        if not late and now_ms - self._asked_ms < self.EVERY_MS:
             return None
         self._asked_ms = now_ms
         facts = OverlapFacts(
@@ -155,42 +155,52 @@ class Listener:
     def missing(self) -> None:
         """Called by the clock: counts silence when the client stopped sending in mid-speech."""
         now = trio.current_time()
-        if now - self._last_at >= self.settings.gap_s and self.taker.speaking:
+        if now - self._last_at >= self.settings.gap_s and self.manual is None:
             for cue in self.taker.skip(round((now - self._last_at) * 1000)):
                 self._cue(cue)
             self._last_at = now
             if self.state() == "interrupted":
-                self._judge()
+                self._judge(late=True)
 
     def _cue(self, cue: Cue) -> None:
-        if cue.kind is CueKind.STARTED:
-            self._pause = None
-            self.overlap.reset()
-            self.tell(ev.SpeechStarted(cue.at_ms))
-            if self.ear:
-                back = (self.taker.position_ms - cue.at_ms) / 1000 + self.taker.settings.pre_roll_s
-                for frame in list(self._recent)[-max(1, round(back * 1000 / FRAME_MS)) :]:
-                    self.ear.hear(frame)
-        elif cue.kind is CueKind.PAUSED:
-            self._pause = []
-            self.tell(ev.SpeechPaused(cue.at_ms, cue.silence_ms, cue.voiced_ms))
-        elif cue.kind is CueKind.RESUMED:
-            for frame in self._pause or ():
-                if self.ear:
-                    self.ear.hear(frame)
-            self._pause = None
-            self.overlap.words(None)
-            self.tell(ev.SpeechResumed(cue.at_ms))
-        elif cue.kind is CueKind.ENDED:
-            self._pause = None
-            self.tell(ev.TurnEnded(cue.at_ms, cue.silence_ms, "too_long" if cue.reason == "too_long" else "silence"))
-        elif cue.kind is CueKind.SUSPECTED:
-            self.tell(ev.SpeechSuspected())
-        else:
-            self.tell(ev.SuspicionPassed())
+        match cue.kind:
+            case CueKind.STARTED:
+                self._started(cue)
+            case CueKind.PAUSED:
+                self._pause = []
+                self.tell(ev.SpeechPaused(cue.at_ms, cue.silence_ms, cue.voiced_ms))
+            case CueKind.RESUMED:
+                self._resumed(cue)
+            case CueKind.ENDED:
+                self._pause = None
+                if self.state() == "listening":
+                    self.ear = None
+                cause: Literal["too_long", "silence"] = "too_long" if cue.reason == "too_long" else "silence"
+                self.tell(ev.TurnEnded(cue.at_ms, cue.silence_ms, cause))
+            case CueKind.SUSPECTED:
+                self.tell(ev.SpeechSuspected())
+            case CueKind.UNSUSPECTED:
+                self.tell(ev.SuspicionPassed())
 
-    def _judge(self) -> None:
-        fact = self.overlap.decide(self.taker)
+    def _started(self, cue: Cue) -> None:
+        self._pause = None
+        self.overlap.reset()
+        self.tell(ev.SpeechStarted(cue.at_ms))
+        if self.ear:
+            back = (self.taker.position_ms - cue.at_ms) / 1000 + self.taker.settings.pre_roll_s
+            for frame in list(self._recent)[-max(1, round(back * 1000 / FRAME_MS)) :]:
+                self.ear.hear(frame)
+
+    def _resumed(self, cue: Cue) -> None:
+        for frame in self._pause or ():
+            if self.ear:
+                self.ear.hear(frame)
+        self._pause = None
+        self.overlap.words(None)
+        self.tell(ev.SpeechResumed(cue.at_ms))
+
+    def _judge(self, *, late: bool = False) -> None:
+        fact = self.overlap.decide(self.taker, late=late)
         if fact:
             self.tell(fact)
             if fact.why == "echo":

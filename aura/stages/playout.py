@@ -67,7 +67,7 @@ async def playout(
             await gate.wait_unheld()
         else:
             await trio.sleep(left)
-    tell(ev.PlayoutFinished(reply, round(clock.position(trio.current_time()) * 1000)))
+    tell(ev.PlayoutFinished(reply, round(clock.heard(trio.current_time()) * 1000)))
 
 
 async def _until_due(gate: Gate, clock: PlayClock) -> None:

@@ -36,6 +36,7 @@ _ONES = np.ones(FRAME_SAMPLES, np.float32)
 _ROOM = 4 * LISTEN_RATE_HZ // 10  # samples appended before the buffer is moved to its start again
 
 
+TINY = np.float32(1e-30)
 SURE = 0.9
 LOUD_DB = 9.0
 CLEAR_DB = 24.0
@@ -71,8 +72,6 @@ class SileroModel:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # Fading LSTM states become denormals, which cost up to 40 % more time and carry no information.
-        options.add_session_config_entry("session.set_denormal_as_zero", "1")
         self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._outputs = ["output", "stateN"]
         self._rate = np.array(LISTEN_RATE_HZ, np.int64)
@@ -84,6 +83,9 @@ class SileroModel:
         Returns the probabilities of speech [batch, 1] and the next states.
         """
         probabilities, after = self._session.run(self._outputs, {"input": windows, "state": states, "sr": self._rate})
+        # Fading states become denormals, which cost up to 40 % more time and carry no information. onnxruntime could
+        # flush them itself, but would make the whole thread's arithmetic do so.
+        after[np.abs(after) < TINY] = 0.0
         return probabilities, after
 
 
@@ -140,7 +142,6 @@ class GatedSilero:
         self._settings = settings or VadSettings()
         self._model = model or load_model()
         self._lookback = round(self._settings.lookback_s * LISTEN_RATE_HZ)
-        self._hangover = round(self._settings.hangover_s * 1000 / FRAME_MS)
         self._audio = np.zeros(CONTEXT + self._lookback + WINDOW + _ROOM, np.float32)
         self.reset()
 
@@ -154,7 +155,7 @@ class GatedSilero:
         self._state = np.zeros((2, 1, 128), np.float32)
         self._speech = 0.0
         self._skipped = False
-        self._loud_db = self._clear_db = SILENT_DB
+        self._loud_db = SILENT_DB
         """Loudness of the sounds that the model heard, fading by 5 dB a second."""
         self._left = 0
         """Frames for which the model still runs; 0 while it is skipped."""
@@ -166,13 +167,12 @@ class GatedSilero:
         if gate:
             if not self._left:
                 self._start_over()
-            self._left = self._hangover
+            self._left = round(self._settings.hangover_s * 1000 / FRAME_MS)
         elif not self._left:
             return Voice(0.0, level_db, False)
         self._loud_db = max(level_db, self._loud_db - 0.1)
-        self._clear_db = max(self._loud_db - LOUD_DB, self._gate.floor_db + CLEAR_DB)
         if self._listen(level_db) >= 0.35:
-            self._left = self._hangover
+            self._left = round(self._settings.hangover_s * 1000 / FRAME_MS)
         self._left -= 1
         return Voice(self._speech, level_db, gate)
 
@@ -198,8 +198,9 @@ class GatedSilero:
 
     def _listen(self, level_db: float) -> float:
         """Run the model on all whole windows; the probability of the last one."""
+        clear = level_db >= max(self._loud_db - LOUD_DB, self._gate.floor_db + CLEAR_DB)
         while self._end - self._next >= WINDOW:
-            if self._speech >= SURE and not self._skipped and level_db >= self._clear_db:
+            if self._speech >= SURE and clear and not self._skipped:
                 self._skipped = True  # in the middle of a clear loud syllable every other window says nothing new
                 self._next += WINDOW
                 continue
