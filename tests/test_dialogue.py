@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aura.core.dialogue import Dialogue, DialogueSettings, Snapshot, fingerprint, heard_text
-from aura.core.ports import Message, Tool, ToolCall
+from aura.core.dialogue import Dialogue, DialogueSettings, Snapshot, heard_text
+from aura.core.ports import Message, ToolCall
 
 CALL = ToolCall("c1", "weather", '{"city":"Rome"}')
 
@@ -71,9 +71,7 @@ def test_a_reply_heard_later_separates_the_texts_again() -> None:
     history.assistant_began(1, 1)
     history.user(2, "Two.")
     assert lines(history)[1:] == ["u:One. Two."]
-    history.assistant_text(1, "First. ")
-    history.assistant_text(1, "Second.")
-    history.heard(1, "First. Sec")
+    history.assistant(1, 1, "First. Second.", "First. Sec", interrupted=True)
     assert lines(history)[1:] == ["u:One.", "a:First. Sec—", "u:Two."]
 
 
@@ -136,16 +134,6 @@ def test_a_preview_is_what_the_messages_become_and_changes_nothing() -> None:
     assert (history.messages(), history.version) == (before, version)
     history.user(2, "Stop.")
     assert history.messages() == preview == history.preview(2, "Stop.")
-
-
-def test_a_fingerprint_tells_whether_a_draft_still_answers_the_question() -> None:
-    history, tools = dialogue(), (Tool("weather", "", {}),)
-    mark = fingerprint(history.preview(1, "Hello."), tools)
-    history.user(1, "Hello.")
-    assert fingerprint(history.messages(), tools) == mark
-    assert fingerprint(history.messages(), ()) != mark
-    history.instruct("Be brief.")
-    assert fingerprint(history.messages(), tools) != mark
 
 
 def test_without_instructions_there_is_no_system_message() -> None:

@@ -154,7 +154,7 @@ async def vanish(url: str) -> None:
 
 
 async def test_an_engine_that_is_down_is_apologised_for_and_the_next_turn_works(tmp_path: Path) -> None:
-    async with house(tmp_path, "conversation.drafts_max=0") as here:
+    async with house(tmp_path, "conversation.drafts_max=0", "assistant.apology=Sorry about that.") as here:
         here.engines.queue["chat"].extend([failure("chat", 503, {"error": "x"})] * 2)
         here.engines.default["stt"] = lambda _: transcript("what time is it")
         async with caller(here.url) as (who, events):

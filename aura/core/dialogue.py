@@ -6,14 +6,13 @@ where it belongs. Entering the same turn, reply, item or call again replaces wha
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import groupby, pairwise
 from typing import Literal
 
 import msgspec
 
-from aura.core.ports import Message, Tool, ToolCall
+from aura.core.ports import Message, ToolCall
 
 Role = Literal["system", "user", "assistant"]
 
@@ -113,10 +112,6 @@ class Dialogue:
         """A reply begins; nothing of it was heard yet."""
         self._put(Reply(turn, reply), lambda entry: isinstance(entry, Reply) and entry.reply == reply)
 
-    def assistant_text(self, reply: int, text: str) -> None:
-        """The next piece of a reply's text is known."""
-        self._amend(reply, lambda entry: msgspec.structs.replace(entry, full=entry.full + text))
-
     def heard(self, reply: int, text: str) -> None:
         """This much of a reply was heard, whatever was thought before."""
         self._amend(reply, lambda entry: msgspec.structs.replace(entry, heard=text))
@@ -190,11 +185,6 @@ class Dialogue:
         if entries != old.entries or instructions is not None:
             text = old.instructions if instructions is None else instructions
             self._snapshot = Snapshot(text, entries, old.version + 1)
-
-
-def fingerprint(messages: Sequence[Message], tools: Sequence[Tool]) -> str:
-    """A short mark of what a model is asked: equal marks mean that a draft still answers the same question."""
-    return hashlib.blake2b(msgspec.json.encode((messages, tools)), digest_size=16).hexdigest()
 
 
 def _inserted(entries: tuple[Entry, ...], index: int, entry: Entry) -> tuple[Entry, ...]:

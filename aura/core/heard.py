@@ -22,8 +22,6 @@ _RATE_PRIOR_S = 1.0
 """How much heard speech the usual rate is worth against the measured one."""
 _HEARD_PART = 0.6
 """A word counts as heard when this part of it has sounded."""
-_BLIND_RESUME_S = 1.5
-"""Without word times, a sentence that was heard no longer than this is resumed from its beginning."""
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -126,30 +124,6 @@ class Ledger:
         text = "".join(before.text for before in self._said[:index]) + self._part(said, samples - said.start)
         complete = said.done and index == len(self._said) - 1 and samples >= self._sent
         return Heard(text, index, complete)
-
-    def unheard(self, samples: int) -> str:
-        """The text that had not been heard after that many samples."""
-        return self.text[len(self.heard(samples).text) :]
-
-    def sample_of_sentence(self, index: int) -> int:
-        """Where a sentence begins."""
-        return self._starts[index]
-
-    def resume_point(self, samples: int) -> int:
-        """Where to go on, after silence, for somebody who stopped listening at `samples`; never later than that.
-
-        At the word that was being said; where the voice gives no times, and so the word is only a guess, at the
-        sentence if it had hardly begun.
-        """
-        if not self._said or self.heard(samples).complete:
-            return min(samples, self._sent)
-        said = self._said[self._index(samples)]
-        elapsed_s = min(samples - said.start, said.samples) / self._rate_hz
-        if not said.times and elapsed_s <= _BLIND_RESUME_S:
-            return said.start
-        begins = [word.begin_s for word in self._words(said) if word.end_s > elapsed_s]
-        begin = said.start + round(begins[0] * self._rate_hz) if begins else samples
-        return max(said.start, min(samples, begin, self._sent))
 
     def _close_last(self) -> None:
         if self._said and not self._said[-1].done:
