@@ -82,6 +82,7 @@ class House:
 
     def __init__(self, config: Config, kit: Kit, journals: Journals, metrics: Metrics) -> None:
         self.config, self.kit, self.journals, self.metrics = config, kit, journals, metrics
+        self.warm_up = [engine.warm for engine in (kit.stt, kit.chat, kit.tts) if hasattr(engine, "warm")]
         self.shown = {name: msgspec.to_builtins(getattr(config, name)) for name in JOURNALLED}
         """The settings that decisions depend on, for the head of each journal."""
 
@@ -105,7 +106,7 @@ class House:
             log.info("conversation.begun", path=request.path, journal=journal.path.name)
             line = SocketLine(socket)
             try:
-                why = await converse(session, desk, line, mic_out, out_out, config.session.greeting)
+                why = await converse(session, desk, line, mic_out, out_out, config.session.greeting, self.warm_up)
             finally:
                 journal.close()
             log.info("conversation.ended", why=why)

@@ -158,7 +158,7 @@ class Replies:
         order = reply.order
         transcript = await self.ears.words(order.turn, final=reply.gate.released)
         reply.question = transcript.text.strip()
-        kind = classify(reply.question, self.recent_words())
+        kind = classify(reply.question, self.recent_words(), self.ears.listener.overlap.settings)
         self.tell(ev.TranscriptReady(order.reply, len(reply.question.split()), kind, reply.question))
         await trio.lowlevel.checkpoint()  # the table may have ended this reply
 
@@ -220,7 +220,8 @@ class Replies:
         try:
             await run(*args)
         except ProviderError as error:
-            log.warning("stage.failed", stage=stage, provider=error.provider, code=error.code, error=str(error))
+            shown = "text" if error.code == "bad_request" else "error"  # a refusal may quote what was said
+            log.warning("stage.failed", stage=stage, provider=error.provider, code=error.code, **{shown: str(error)})
             self.tell(ev.StageFailed(number, stage, error.code, error.retryable))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the next stage is gone: it has told why

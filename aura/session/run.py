@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import trio
@@ -41,8 +41,12 @@ async def converse(
     mic: trio.MemoryReceiveChannel[bytes],
     out: trio.MemoryReceiveChannel[Frame],
     greeting: str = "",
+    warm_up: Sequence[Callable[[], Awaitable[None]]] = (),
 ) -> str:
-    """Hold the conversation; returns why it ended. Whatever happens, its tasks and pipes are gone afterwards."""
+    """Hold the conversation; returns why it ended. Whatever happens, its tasks and pipes are gone afterwards.
+
+    `warm_up` runs beside it at the beginning: engines get their connections ready.
+    """
 
     async def until_ended(run: Callable[..., Awaitable[None]], *args: object) -> None:
         try:
@@ -62,6 +66,8 @@ async def converse(
             nursery.start_soon(listen, mic, session.listener)
             nursery.start_soon(watch, session.listener)
             nursery.start_soon(slow)
+            for warm in warm_up:
+                nursery.start_soon(warm)
             session.client.post(session.client.view.hello())
             if greeting:
                 session.tell(ev.SayRequested(greeting))
