@@ -69,7 +69,7 @@ class Tab:
             raise PageError(answer["exceptionDetails"].get("exception", {}).get("description", answer))
         return answer["result"].get("value")
 
-    async def until(self, script: str, timeout_s: float = 5.0) -> Any:
+    async def until(self, script: str, timeout_s: float = 20.0) -> Any:
         """Wait until an expression is true; returns its value."""
         with trio.move_on_after(timeout_s):
             while not (value := await self.run(script)):  # noqa: ASYNC110  (another process)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -107,7 +107,14 @@ async def _run(config: Config, out: Path | None, verbose: bool, settings: DemoSe
     return 0 if good else 1
 
 
-async def perform(url: str, recording: Path, verbose: bool, settings: DemoSettings, console: Console) -> Show:
+async def perform(
+    url: str,
+    recording: Path,
+    verbose: bool,
+    settings: DemoSettings,
+    console: Console,
+    scenes: Mapping[Scene, str] | None = None,
+) -> Show:
     """Hold the conversation with the server at `url`."""
     async with connect(url) as call:
         recorder = Recorder(call.rate_in_hz, call.playout.rate_hz, trio.current_time())
@@ -118,7 +125,7 @@ async def perform(url: str, recording: Path, verbose: bool, settings: DemoSettin
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(caller.listen)
                 nursery.start_soon(caller.speak)
-                for number, (scene, title) in enumerate(SCENES.items(), 1):
+                for number, (scene, title) in enumerate((scenes or SCENES).items(), 1):
                     console.rule(f"{number}. {title}", align="left")
                     await scene(show)
                     show.print_new_checks()
@@ -273,7 +280,8 @@ async def only_heard_words(show: Show, item_id: str, told: str) -> None:
     show.check("only the words that were heard are kept", fits, f"“{kept}”")
 
 
-SCENES: dict[Callable[[Show], Awaitable[None]], str] = {
+Scene = Callable[[Show], Awaitable[None]]
+SCENES: dict[Scene, str] = {
     plain_turn: "a question",
     pause_inside: "a pause in the middle of a sentence",
     barge_in: "talking over the answer",

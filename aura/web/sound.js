@@ -5,6 +5,7 @@ import { FRAME_MS, RATE } from "./aura.js";
 const PLAYER = { rate: RATE, delayMs: 60, fadeMs: 15, reportMs: 50 };
 const MIC = { rate: RATE, frameMs: FRAME_MS };
 const CAPTURE = { echoCancellation: true, noiseSuppression: true, autoGainControl: true, channelCount: 1 };
+const EARLY_MAX = 1000; // 40 s of audio
 const LATENCY_MAX_S = 0.5; // some systems report nonsense
 
 const WORKLET = new URL("worklet.js", import.meta.url);
@@ -43,6 +44,7 @@ export class Sound extends EventTarget {
     super();
     this.context = null;
     this.player = null;
+    this.early = []; // orders to a player that is still being loaded
     this.stream = null;
     this.mic = null;
     this.position = { item: "", played: 0, buffered: 0, loud: 0, level: 0, held: false };
@@ -64,21 +66,27 @@ export class Sound extends EventTarget {
       this.position = data;
       this.dispatchEvent(new CustomEvent("position", { detail: this.playing() }));
     };
+    for (const [message, transfer] of this.early.splice(0)) this.player.port.postMessage(message, transfer);
   }
 
   // ---- the player
 
+  order(message, transfer = []) {
+    if (this.player) this.player.port.postMessage(message, transfer);
+    else if (this.early.length < EARLY_MAX) this.early.push([message, transfer]);
+  }
+
   play(item, pcm) {
-    this.player?.port.postMessage({ play: pcm, item }, [pcm]);
+    this.order({ play: pcm, item }, [pcm]);
   }
 
   hold(held) {
-    this.player?.port.postMessage({ hold: held });
+    this.order({ hold: held });
   }
 
   /** Drop what was not played of an item; without one, everything. */
   flush(item = "") {
-    this.player?.port.postMessage({ flush: item });
+    this.order({ flush: item });
   }
 
   /** What is being heard: `ms` of `item` have left the loudspeaker. */
