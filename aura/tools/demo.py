@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aura.config import Config
+from aura.core.heard import LETTERS_PER_S
 from aura.tools.caller import Caller, Spoken
 from aura.tools.child import own_server
 from aura.tools.client import connect
@@ -202,7 +203,7 @@ class Show:
         return sum(piece.seconds for piece in self.heard if piece.item_id == item_id)
 
     def letters_per_second(self) -> float:
-        """How fast the voice speaks at most: the usual rate, or that of a reply (those with figures have few letters)."""
+        """How fast the voice speaks at most: the usual rate or a reply's own (one with figures has few letters)."""
         rates = [
             len(words) / self.seconds_heard(item) for item, words in self.texts.items() if self.seconds_heard(item)
         ]
