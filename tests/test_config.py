@@ -112,8 +112,16 @@ WRONG = [
     ("toml", "[turn]\nsilence_s = 1", "unknown setting turn.silence_s (aura.toml); did you mean turns.silence_s?"),
     ("toml", "[sever]", "unknown setting sever (aura.toml); did you mean [server]?"),
     ("toml", "port = 1", "aura.toml: `port` stands outside any section; write it under a line like [server]"),
-    ("toml", "[server]\nport = 'x'", "server.port = 'x' (aura.toml): expected a whole number"),
-    ("toml", "[server]\nport = {a=1}", "server.port = {'a': 1} (aura.toml): expected a whole number"),
+    (
+        "toml",
+        "[server]\nport = 'x'",
+        "server.port = 'x' (aura.toml): expected a whole number, at least 0 and at most 65535",
+    ),
+    (
+        "toml",
+        "[server]\nport = {a=1}",
+        "server.port = {'a': 1} (aura.toml): expected a whole number, at least 0 and at most 65535",
+    ),
     (
         "toml",
         "[server\n",

@@ -366,9 +366,9 @@ def recording(*parts: str | float) -> bytes:
 
 @pytest.fixture
 def talker(tmp_path: Path) -> Iterator[str]:
-    """A browser whose microphone hears a question and then somebody who talks over the answer."""
+    """A browser whose microphone hears a question and then somebody who talks over the answer, whichever that is."""
     speech = tmp_path / "speech.wav"
-    speech.write_bytes(recording(1.5, "ask_story", 4.8, "interrupt", 30.0))
+    speech.write_bytes(recording(1.5, "ask_story", 3.2, "interrupt", 30.0))
     with chromium(f"--use-file-for-fake-audio-capture={speech}%noloop") as url:
         yield url
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 
@@ -10,7 +12,7 @@ class ServerSettings(msgspec.Struct, frozen=True):
 
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 for every network interface."""
-    port: int = 8080
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8080
     """TCP port for HTTP and WebSocket alike; 0 takes any free one."""
     tls_cert: str = ""
     """Certificate chain (PEM file). With tls_key it turns https and wss on."""

@@ -254,20 +254,26 @@ async def connect(
     words, `token` is sent as a Bearer key, `sink` gets every `Heard`. Raises `CallError`.
     """
     failure: Exception | None = None
-    async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
-        try:
-            ws = await _dial(url, opted_in(url, binary=binary, events=events), token, settings, nursery, stack)
-            call = Call(ws, settings, binary=binary, events=events)
-            call.playout.sinks += [sink] if sink else []
-            await call.greet(url)
-            if transcribe:
-                await call.update(audio={"input": {"transcription": {"model": "aura"}}})
-            nursery.start_soon(call.play)
-            yield call
-        except Exception as error:  # raised again below, where no nursery wraps it
-            failure = error
-        await stack.aclose()
-        nursery.cancel_scope.cancel()
+    try:
+        async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
+            try:
+                ws = await _dial(url, opted_in(url, binary=binary, events=events), token, settings, nursery, stack)
+                call = Call(ws, settings, binary=binary, events=events)
+                call.playout.sinks += [sink] if sink else []
+                await call.greet(url)
+                if transcribe:
+                    await call.update(audio={"input": {"transcription": {"model": "aura"}}})
+                nursery.start_soon(call.play)
+                yield call
+            except Exception as error:  # raised again below, where no nursery wraps it
+                failure = error
+            await stack.aclose()
+            nursery.cancel_scope.cancel()
+    except* trio_websocket.ConnectionRejected as group:  # from the library's own task, when the refusal has a body
+        refusal = group.exceptions[0]
+        while isinstance(refusal, BaseExceptionGroup):
+            refusal = refusal.exceptions[0]
+        failure = CallError(_refusal(url, refusal))
     if failure is not None:
         raise failure
 
@@ -280,7 +286,8 @@ async def _dial(
     parts = urlsplit(full_url)
     if parts.scheme not in ("ws", "wss") or not parts.hostname:
         raise CallError(f"{url}: not the address of a server; it looks like ws://127.0.0.1:8080/v1/realtime")
-    resource = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+    path = parts.path if parts.path.strip("/") else "/v1/realtime"
+    resource = urlunsplit(("", "", path, parts.query, ""))
     try:
         with trio.fail_after(settings.connect_timeout_s):
             stream = await _stream(parts, stack)

@@ -191,7 +191,8 @@ def check_tls(config: Config) -> Iterator[Finding]:
 def check_engines(config: Config) -> Iterator[Finding]:
     """Which engines are chosen; models and libraries of the offline ones are there."""
     chosen = {part: config.engine(part) for part in PARTS}
-    yield Finding("engines", "ok", ", ".join(f"{part} {name}" for part, name in chosen.items()))
+    remote = " (engines on the network are not tried)" if set(chosen.values()) - {"offline"} else ""
+    yield Finding("engines", "ok", ", ".join(f"{part} {name}" for part, name in chosen.items()) + remote)
     probes: tuple[tuple[str, str, Callable[[], str], bool], ...] = (
         ("offline stt", "pocketsphinx", pocketsphinx_model, chosen["stt"] == "offline"),
         ("offline tts", "espeakng-loader", espeak_library, True),  # also the spare voice of the others
