@@ -252,7 +252,7 @@ class World:
         return step
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(st.data(), st.integers(0, 3))
 def test_no_order_of_facts_makes_two_replies_a_bug_or_no_end(data: st.DataObject, drafts: int) -> None:
     world = World(drafts)

@@ -20,7 +20,7 @@ from aura.tools.client import Call, CallError, connect
 from aura.tools.client_events import Event, Flush, ReplyDone, State
 from aura.tools.recordings import shipped
 from tests.conftest import FairStallWatch
-from tests.fakes.openai_server import FakeOpenAI, chat, failure, serve, speech, transcript
+from tests.fakes.openai_server import FakeOpenAI, chat, failure, serve, transcript
 
 pytestmark = pytest.mark.e2e
 
@@ -160,7 +160,7 @@ async def test_an_engine_that_is_down_is_apologised_for_and_the_next_turn_works(
             for _ in range(2):
                 said = who.say(clip("ask_time"))
                 assert await who.reply_begins(said.end, 6.0)
-                assert await who.reply_over(12.0)
+                assert await who.until(lambda: type(events[-1]).__name__ == "State" and events[-1].now == "idle", 8.0)
         spoken = [seen.json["input"] for seen in here.engines.of("tts")]
         assert spoken[-1].endswith("How can I help you?")
         assert [event.status for event in events if isinstance(event, ReplyDone)] == ["completed", "completed"]
@@ -169,15 +169,6 @@ async def test_an_engine_that_is_down_is_apologised_for_and_the_next_turn_works(
 async def test_conversations_beyond_the_limit_are_refused_in_words(tmp_path: Path) -> None:
     async with house(tmp_path, "server.conversations_max=1") as here, connect(here.url):
         assert "HTTP 503): it is full" in await refusal(here.url)
-
-
-async def test_a_session_that_is_cancelled_leaves_no_task_and_no_journal_open(tmp_path: Path) -> None:
-    async with house(tmp_path) as here:
-        here.engines.default["tts"] = lambda seen: speech(5.0)
-        async with caller(here.url) as (who, _):
-            said = who.say(clip("ask_story"))
-            assert await who.reply_begins(said.end, 5.0)
-    assert decode(here.journals()[0].read_bytes()).entries[-1].event
 
 
 async def test_sigterm_during_a_reply_lets_it_finish_and_then_closes_with_1001(tmp_path: Path) -> None:
