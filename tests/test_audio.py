@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aura.core import g711
-from aura.core.audio import SILENCE_DB, AudioFormat, Chopper, Converter, Encoding, Reframer, level_db
+from aura.core.audio import SILENCE_DB, AudioFormat, Converter, Encoding, Reframer, level_db
 from aura.core.ports import FRAME_BYTES
 from aura.core.resample import resampler
 
@@ -200,18 +200,6 @@ def test_an_odd_byte_waits_for_its_other_half() -> None:
     reframer, data = Reframer(AudioFormat("pcm16", 16_000)), noise(16_000, 0.04)
     frames = [frame for byte in data for frame in reframer.push(bytes([byte]))]
     assert b"".join(frames) == data
-
-
-@given(sizes=st.lists(st.integers(0, 5_000), max_size=8), chunk_ms=st.integers(1, 100))
-def test_a_chopper_loses_nothing(sizes: list[int], chunk_ms: int) -> None:
-    fmt = AudioFormat("pcm16", 16_000)
-    chopper, data = Chopper(chunk_ms, fmt), [bytes([n % 251]) * size for n, size in enumerate(sizes)]
-    out = [piece for part in data for piece in chopper.push(part)]
-    rest = chopper.rest()
-    assert {len(piece) for piece in out} <= {fmt.bytes_for(chunk_ms)}
-    assert len(rest) < fmt.bytes_for(chunk_ms)
-    assert b"".join(out) + rest == b"".join(data)
-    assert chopper.rest() == b""
 
 
 @pytest.mark.parametrize(

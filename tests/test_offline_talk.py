@@ -17,6 +17,7 @@ from aura.providers.offline.chat import OfflineChat, decide
 from aura.providers.offline.skills_vocabulary import VOCABULARY
 from aura.providers.offline.stories import JOKES, STORIES
 from aura.providers.tools.builtin import default_toolbox
+from tests.test_offline_chat import asked
 
 NOW = datetime(2026, 11, 22, 14, 54, tzinfo=UTC)
 TOOLS = default_toolbox(lambda: NOW).tools()
@@ -62,15 +63,6 @@ class Talk:
 async def collect(request: ChatRequest) -> list[object]:
     async with OfflineChat().reply(request) as items:
         return [item async for item in items]
-
-
-def asked(text: str, tools: tuple[Tool, ...] = TOOLS) -> str | tuple[str, dict[str, object]]:
-    """The tool with its arguments that an utterance leads to, or the answer."""
-    items = decide(ChatRequest((Message("user", text),), tools))
-    first = items[0]
-    if isinstance(first, ToolCall):
-        return first.name, msgspec.json.decode(first.arguments)
-    return "".join(item.text for item in items if isinstance(item, TextDelta))
 
 
 @pytest.mark.parametrize(

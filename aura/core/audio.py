@@ -1,4 +1,4 @@
-"""Audio formats, and the streams between a client's format and AURA's: framing, resampling, chopping, loudness."""
+"""Audio formats, and the streams between a client's format and AURA's: framing, resampling, loudness."""
 
 from __future__ import annotations
 
@@ -150,26 +150,6 @@ class Converter:
     def flush(self) -> bytes:
         """End the stream: what still waited, and a fresh start. The total is exact to one sample."""
         return b"" if self._resampler is None else _encode(self._resampler.flush(), self._encoding)
-
-
-class Chopper:
-    """A client's stream in pieces of one length."""
-
-    def __init__(self, chunk_ms: float, fmt: AudioFormat) -> None:
-        self._size = max(fmt.sample_bytes, fmt.bytes_for(chunk_ms))
-        self._rest = b""
-
-    def push(self, data: bytes) -> list[bytes]:
-        """The pieces that `data` completes."""
-        data = self._rest + data if self._rest else data
-        whole = len(data) - len(data) % self._size
-        self._rest = data[whole:]
-        return [data[at : at + self._size] for at in range(0, whole, self._size)]
-
-    def rest(self) -> bytes:
-        """The unfinished piece (may be empty); nothing is left afterwards."""
-        rest, self._rest = self._rest, b""
-        return rest
 
 
 def level_db(pcm: bytes) -> float:

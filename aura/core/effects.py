@@ -138,7 +138,6 @@ class Refuse(Effect, frozen=True, tag=True):
     """Tell the client that its request cannot be obeyed now."""
 
     code: str
-    message: str
 
 
 class Close(Effect, frozen=True, tag=True):

@@ -134,7 +134,8 @@ class StageFailed(ReplyEvent, frozen=True, tag=True):
     stage: str
     code: str
     retryable: bool
-    detail: str = ""
+    provider: str = ""
+    """The engine that failed; empty when it was AURA itself."""
 
 
 # ---- the client ------------------------------------------------------------------------------------------------

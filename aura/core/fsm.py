@@ -281,10 +281,10 @@ class Conversation(Moment):
         self.reply = None
 
     def refuse_second(self, _: ev.Event) -> None:
-        self._order(fx.Refuse("conversation_already_has_active_response", ACTIVE))
+        self._order(fx.Refuse("conversation_already_has_active_response"))
 
     def refuse_cancel(self, _: ev.Event) -> None:
-        self._order(fx.Refuse("response_cancel_not_active", "Cancellation failed: no active response found"))
+        self._order(fx.Refuse("response_cancel_not_active"))
 
     def close(self, event: ev.Event) -> None:
         self.drop_draft(event)
@@ -299,12 +299,6 @@ class Conversation(Moment):
         """This must not happen: end the session loudly rather than guess."""
         self._bug = True
         self.close(event)
-
-
-ACTIVE = (
-    "Conversation already has an active response in progress. "
-    "Wait until the response is finished before creating a new one."
-)
 
 
 def at_ms(event: ev.Event) -> int:

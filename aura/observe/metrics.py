@@ -29,16 +29,13 @@ Name = Literal[
     "turns",
     "barge_ins",
     "voice_to_voice_seconds",
-    "barge_in_seconds",
     "stage_seconds",
     "errors",
     "events_late",
-    "frames_dropped",
     "loop_stall_seconds",
     "bytes_received",
     "bytes_sent",
     "clients_slow",
-    "worker_restarts",
 ]
 
 
@@ -59,7 +56,6 @@ METRICS: dict[Name, Declared] = {
     "turns": Declared("counter", "User turns committed."),
     "barge_ins": Declared("counter", "Speech over a reply.", ("decision",)),
     "voice_to_voice_seconds": Declared("histogram", "End of the user's speech to first reply audio.", (), LATENCY_S),
-    "barge_in_seconds": Declared("histogram", "Onset of speech over a reply to output held.", (), LATENCY_S),
     "stage_seconds": Declared(
         "histogram",
         "Time a stage takes: stt, llm_first_token, first_sentence, tts_first_audio, playout.",
@@ -68,12 +64,10 @@ METRICS: dict[Name, Declared] = {
     ),
     "errors": Declared("counter", "Failures of engines.", ("provider", "code")),
     "events_late": Declared("counter", "Events of an old turn, dropped."),
-    "frames_dropped": Declared("counter", "Items a full pipe dropped.", ("pipe",)),
     "loop_stall_seconds": Declared("histogram", "Steps of a task that blocked the event loop.", (), STALL_S),
     "bytes_received": Declared("counter", "WebSocket bytes from clients."),
     "bytes_sent": Declared("counter", "WebSocket bytes to clients."),
     "clients_slow": Declared("counter", "Conversations closed because the client did not read."),
-    "worker_restarts": Declared("counter", "Engine workers started again.", ("worker",)),
 }
 
 

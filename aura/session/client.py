@@ -12,6 +12,7 @@ from aura.core.data import Chunk
 from aura.core.errors import ProtocolFault
 from aura.core.fsm import Step
 from aura.core.timing import TurnTimes
+from aura.core.wire import faults
 from aura.core.wire.realtime import Frame, RealtimeView, Usage
 from aura.session.replies import Reply
 
@@ -132,6 +133,12 @@ class Client:
     def metrics(self, times: TurnTimes) -> None:
         """Where the time of a turn went."""
         self.post(self.view.turn_metrics(times.turn, {"reply": times.reply, "draft": times.draft, "ms": times.ms}))
+
+    def refused(self, code: str, reply: int) -> None:
+        """What the client asked for cannot be done while `reply` (0: none) is the current one."""
+        active = code == "conversation_already_has_active_response"
+        running = self.view.response_of(reply) or "not announced yet"
+        self.fault(faults.already_active(running) if active else faults.no_active_response())
 
     def fault(self, fault: ProtocolFault) -> None:
         """A message could not be obeyed."""

@@ -222,7 +222,7 @@ class Replies:
         except ProviderError as error:
             shown = "text" if error.code == "bad_request" else "error"  # a refusal may quote what was said
             log.warning("stage.failed", stage=stage, provider=error.provider, code=error.code, **{shown: str(error)})
-            self.tell(ev.StageFailed(number, stage, error.code, error.retryable))
+            self.tell(ev.StageFailed(number, stage, error.code, error.retryable, error.provider))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the next stage is gone: it has told why
         except Exception:

@@ -12,7 +12,7 @@ import trio
 from aura.core import effects as fx
 from aura.core import events as ev
 from aura.core.dialogue import Dialogue
-from aura.core.errors import ProtocolFault, ProviderError
+from aura.core.errors import ProviderError
 from aura.core.fsm import Conversation, Step, Verdict
 from aura.core.guards import FsmSettings
 from aura.core.ports import Kit
@@ -157,8 +157,8 @@ class Session:
                 client.resume(reply, replies.running[reply].heard(now)[1])
             case fx.Postpone(text):
                 self._says.append(text)
-            case fx.Refuse(code, message):
-                client.fault(ProtocolFault(code, message))
+            case fx.Refuse(code):
+                client.refused(code, self.conversation.reply.number if self.conversation.reply else 0)
             case fx.Close(why):
                 client.closing(why)
                 nursery.cancel_scope.cancel()

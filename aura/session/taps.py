@@ -90,7 +90,7 @@ def metrics_tap(metrics: Counts) -> Tap:
         if step.verdict is Verdict.LATE:
             metrics.add("events_late")
         elif isinstance(event, ev.StageFailed):
-            metrics.add("errors", event.stage, event.code)
+            metrics.add("errors", event.provider or "aura", event.code)
         elif step.was == "interrupted" != step.now:
             confirmed = any(isinstance(effect, fx.ConfirmTurn) for effect in step.effects)
             metrics.add("barge_ins", "confirmed" if confirmed else "dismissed")

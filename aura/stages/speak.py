@@ -93,7 +93,7 @@ class _Cutter:
 
     def __init__(self, phrase: Phrase, out: AudioFormat, chunk_ms: int) -> None:
         self._phrase, self._out = phrase, out
-        self._size = out.rate_hz * chunk_ms // 1000 * out.sample_bytes
+        self._size = out.bytes_for(chunk_ms)
         self._converter: Converter | None = None
         self._rest = b""
         self._words: tuple[WordTime, ...] = ()
