@@ -158,8 +158,9 @@ def serve(
     import trio
 
     from aura.server import assemble
+    from aura.session.steps import StepClock
 
-    trio.run(assemble.serve, chosen)
+    trio.run(assemble.serve, chosen, clock=StepClock())
 
 
 @command("talk", "Speak to a server with audio files or the microphone.")

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     import aura.stages.think
     import aura.stages.transcribe
     import aura.storage.journals
+    import aura.storage.recordings
 
 
 class EngineSettings(msgspec.Struct, frozen=True):
@@ -90,6 +91,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     playout: aura.core.pacing.PlayoutSettings
     logs: aura.observe.logs.LogSettings
     storage: aura.storage.journals.StorageSettings
+    recording: aura.storage.recordings.RecordingSettings
     origins: dict[str, str]
     """`section.key` → where its value was written; what is missing here has its built-in default."""
 

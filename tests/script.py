@@ -18,10 +18,9 @@ from typing import Any
 import trio
 
 from aura.core import events as ev
-from aura.core.dialogue import Dialogue, DialogueSettings
+from aura.core.dialogue import DialogueSettings
 from aura.core.errors import ProviderError
 from aura.core.guards import FsmSettings
-from aura.core.overlap import OverlapSettings
 from aura.core.ports import (
     FRAME_BYTES,
     ChatItem,
@@ -38,18 +37,14 @@ from aura.core.ports import (
     Voice,
 )
 from aura.core.turns import TurnSettings
-from aura.core.wire.ids import id_source
-from aura.core.wire.realtime import RealtimeView
-from aura.core.wire.session_object import RealtimeSession
+from aura.session.build import Sections, Who, hold
 from aura.session.client import Client
 from aura.session.desk import Desk
-from aura.session.ears import Ears
-from aura.session.pipes import open_pipe
+from aura.session.line import Ended
 from aura.session.replies import Setup
-from aura.session.run import Ended, converse
-from aura.session.session import Fact, Session, SessionSettings
+from aura.session.session import Fact, Session, SessionSettings, Tap
+from aura.session.steps import Steps
 from aura.session.taps import timing_tap
-from aura.stages.listen import Listener, ListenSettings, OverlapWatch
 from aura.stages.transcribe import TranscribeSettings
 
 LOUD = b"\x01" * FRAME_BYTES
@@ -291,9 +286,9 @@ async def stage(
     token_s: float = 0.01,
     first_audio_s: float = 0.1,
     fsm: FsmSettings | None = None,
-    setup: Setup | None = None,
+    setup: Setup = Setup(),  # noqa: B008
     turns: TurnSettings | None = None,
-    session: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
     greeting: str = "",
 ) -> AsyncIterator[Scene]:
     """Run a conversation in the background of the block; leaving the block hangs up."""
@@ -302,28 +297,28 @@ async def stage(
     scene.stt, scene.chat = Recogniser(stt_s), Model(list(answers or []), first_token_s, token_s)
     scene.tts = Voicebox(first_audio_s)
     kit = Kit(scene.stt, scene.chat, scene.tts, scene.tts, Detector, Tools())
-    out_in, out_out = open_pipe("out")
-    mic_in, mic_out = open_pipe("mic")
-    described = RealtimeSession(id="sess_test", model="test").apply(
-        {"audio": {"input": {"format": {"type": "audio/pcm", "rate": 16000}, "transcription": {"model": "test"}}}}
-    )
-    client = Client(RealtimeView(described, id_source(b"seed")), out_in)
-    turn_settings = turns or TurnSettings()
+    sections = Sections(
+        setup.reply, fsm or FsmSettings(), SessionSettings(greeting), DialogueSettings(), turns or TurnSettings(),
+        transcribe=TranscribeSettings(answer_s=3.0), think=setup.think, speak=setup.speak,
+        sentences=setup.sentences, playout=setup.playout,
+    )  # fmt: skip
 
-    def make_ears(tell: Any, state: Any) -> Ears:
-        def recent_words() -> str:
-            return scene.session.replies.recent_words()
+    ready = trio.Event()
 
-        watch = OverlapWatch(OverlapSettings(), recent_words)
-        listener = Listener(Detector(), turn_settings, watch, ListenSettings(), tell, state)
-        return Ears(kit.stt, listener, TranscribeSettings(answer_s=3.0))
+    def begun(session: Session, desk: Desk) -> None:
+        scene.session, scene.desk = session, desk
+        ready.set()
+        patch = {
+            "audio": {"input": {"format": {"type": "audio/pcm", "rate": 16000}, "transcription": {"model": "test"}}}
+        }
+        described = desk.view.session.apply(patch)
+        desk.configure(described)
+        desk.view.session = described
+        if options:
+            desk.take(json.dumps({"type": "session.update", "session": {"type": "realtime", **options}}))
 
-    taps = [scene.facts.append, timing_tap(client.metrics)]
-    both = (fsm or FsmSettings(), SessionSettings())
-    scene.session = Session(kit, client, Dialogue(DialogueSettings()), make_ears, setup or Setup(), both, taps)
-    scene.desk = Desk(scene.session, mic_in, turn_settings, frozenset())
-    if session:
-        scene.desk.take(json.dumps({"type": "session.update", "session": {"type": "realtime", **session}}))
+    def taps(client: Client) -> list[Tap]:
+        return [scene.facts.append, timing_tap(client.metrics)]
 
     def speak(frame: bytes) -> None:
         scene.desk._append(type("Message", (), {"audio": frame})())
@@ -332,10 +327,11 @@ async def stage(
     async with trio.open_nursery() as nursery:
 
         async def run() -> None:
-            scene.ended = await converse(scene.session, scene.desk, scene, mic_out, out_out, greeting)
+            who = Who("sess_test", {"model": "test"})
+            scene.ended = await hold(sections, who, kit, scene, Steps(), taps, begun=begun)
             scene.over.set()
 
         nursery.start_soon(run)
-        await trio.lowlevel.checkpoint()
+        await ready.wait()
         yield scene
         scene.inbox.close()

@@ -28,6 +28,8 @@ def instances(kind: type[Any]) -> st.SearchStrategy[Any]:
 
 
 def values(hint: Any) -> st.SearchStrategy[Any]:
+    if hint is float:
+        return st.floats(allow_nan=False, allow_infinity=False)
     return st.text() if hint == ev.Private else st.from_type(hint)
 
 
@@ -40,7 +42,7 @@ def test_a_journal_is_read_as_it_was_written() -> None:
 
 def test_a_line_reads_well() -> None:
     assert encode(HEADER).startswith(b'{"session":"s1"')
-    assert b'"aura_journal":1' in encode(HEADER)
+    assert b'"aura_journal":2' in encode(HEADER)
     assert encode(START) == (
         b'{"n":1,"at":0.5,"event":{"type":"SpeechStarted","at_ms":480},"was":"idle","now":"listening",'
         b'"effects":[{"type":"OpenTurn","turn":1,"at_ms":480,"tentative":false}],"verdict":"move"}\n'
@@ -80,7 +82,7 @@ def test_a_line_that_was_cut_off_at_the_end_is_reported_and_the_rest_is_read() -
         (written(HEADER, START) + b'{"n":1}\n' + written(START), "line 3 .*at"),
         (written(HEADER, START) + b"\xff\xfe\n" + written(START), "line 3 "),
         (written(HEADER) + encode(START).replace(b"SpeechStarted", b"Unheard") + written(START), "line 2 .*Unheard"),
-        (written(msgspec.structs.replace(HEADER, version=99)), "version 99"),
+        (written(msgspec.structs.replace(HEADER, version=99)), "format 99"),
     ],
 )
 def test_a_damaged_journal_names_the_line(data: bytes, said: str) -> None:

@@ -54,10 +54,14 @@ def test_lines_below_the_level_are_not_written(written):
 
 @pytest.mark.parametrize("form", ["json", "console"])
 @pytest.mark.parametrize("recording", [False, True])
-def test_words_are_only_written_while_recording(written, form, recording):
+@pytest.mark.parametrize("of_recorded_conversation", [False, True])
+def test_words_are_only_written_of_conversations_that_are_recorded(written, form, recording, of_recorded_conversation):
     lines = written(form, recording=recording)
-    structlog.get_logger().info("heard", text="secretly", note_private="quietly", words=3)
-    assert (("secretly" in lines()[0]), ("quietly" in lines()[0])) == (recording, recording)
+    with structlog.contextvars.bound_contextvars(recorded=of_recorded_conversation):
+        structlog.get_logger().info("heard", text="secretly", note_private="quietly", words=3)
+    both = recording and of_recorded_conversation
+    assert (("secretly" in lines()[0]), ("quietly" in lines()[0])) == (both, both)
+    assert "recorded" not in lines()[0]
     assert "words" in lines()[0]
 
 

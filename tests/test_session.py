@@ -120,7 +120,7 @@ async def test_a_cough_or_a_backchannel_is_held_and_the_reply_goes_on(autojump_c
 
 
 async def test_a_client_with_auras_events_is_told_to_hold_and_to_resume(autojump_clock: MockClock) -> None:
-    async with stage([ANSWER], session={"aura": {"transport": "binary", "events": True}}) as scene:
+    async with stage([ANSWER], options={"aura": {"transport": "binary", "events": True}}) as scene:
         await scene.user.says(1.0, QUESTION)
         await scene.user.until("speaking")
         await scene.user.silent(1.5)
@@ -264,7 +264,7 @@ async def test_typed_text_is_answered_when_the_client_asks(autojump_clock: MockC
 
 
 async def test_push_to_talk_answers_what_was_committed(autojump_clock: MockClock) -> None:
-    async with stage([ANSWER], session={"audio": {"input": {"turn_detection": None}}}) as scene:
+    async with stage([ANSWER], options={"audio": {"input": {"turn_detection": None}}}) as scene:
         await scene.user.says(1.0, QUESTION)
         scene.user.send(type="input_audio_buffer.commit")
         scene.user.send(type="input_audio_buffer.commit")

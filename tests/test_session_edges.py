@@ -29,7 +29,7 @@ async def speaking(scene: Scene) -> None:
 
 
 async def test_a_long_append_and_a_commit_right_after_it_lose_nothing(autojump_clock: MockClock) -> None:
-    async with stage([ANSWER], session={"audio": {"input": {"turn_detection": None}}}) as scene:
+    async with stage([ANSWER], options={"audio": {"input": {"turn_detection": None}}}) as scene:
         scene.stt.text = QUESTION
         scene.user.send(type="input_audio_buffer.append", audio=base64.b64encode(LOUD * 250).decode())
         scene.user.send(type="input_audio_buffer.commit")
@@ -111,7 +111,7 @@ async def test_switching_to_push_to_talk_ends_what_was_being_heard(autojump_cloc
         await scene.user.says(0.3, "well")
         assert scene.session.conversation.state == state
         scene.user.send(
-            type="session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": None}}}
+            type="session.update", options={"type": "realtime", "audio": {"input": {"turn_detection": None}}}
         )
         await trio.sleep(10)
         assert scene.session.conversation.state == "idle"
@@ -175,7 +175,7 @@ async def test_a_request_ends_an_announcement_and_finds_its_metadata_again(autoj
 
 async def test_a_client_that_answers_itself_gets_words_and_no_reply(autojump_clock: MockClock) -> None:
     detection = {"type": "server_vad", "create_response": False}
-    async with stage([ANSWER], session={"audio": {"input": {"turn_detection": detection}}}) as scene:
+    async with stage([ANSWER], options={"audio": {"input": {"turn_detection": detection}}}) as scene:
         await scene.user.says(1.0, QUESTION)
         await scene.user.silent(2.0)
         assert scene.states() == ["idle", "listening", "idle"]

@@ -64,20 +64,33 @@ class TurnEnded(Event, frozen=True, tag=True):
     at_ms: int
     silence_ms: int
     cause: Literal["silence", "too_long"] = "silence"
+    words: str = ""
+    """What the words so far looked like, which decided how long to wait: complete, unknown, unfinished."""
 
 
-class OverlapConfirmed(Event, frozen=True, tag=True):
+class OverlapJudged(Event, frozen=True, tag=True):
+    """Base of the two decisions about speech over the assistant, with the numbers behind them."""
+
+    why: str
+    voiced_ms: int
+    silence_ms: int = 0
+    """How long the speaker had been silent."""
+    held_ms: int = 0
+    """How long the output had been held."""
+    needed_ms: int = 0
+    """Voiced time that would have confirmed it without words."""
+    said: str | None = None
+    """What the words amounted to (empty, backchannel, echo, words); None before there were any."""
+    echo_share: float = 0.0
+    """Share of the words that were the assistant's own."""
+
+
+class OverlapConfirmed(OverlapJudged, frozen=True, tag=True):
     """The speech over the assistant is meant as an interruption."""
 
-    why: str
-    voiced_ms: int
 
-
-class OverlapDismissed(Event, frozen=True, tag=True):
+class OverlapDismissed(OverlapJudged, frozen=True, tag=True):
     """It was a cough, a noise, an echo or a backchannel."""
-
-    why: str
-    voiced_ms: int
 
 
 # ---- a reply: told by session/turn.py and the stages of a turn -------------------------------------------------
@@ -163,6 +176,12 @@ class HistoryChanged(Event, frozen=True, tag=True):
     what: str
 
 
+class AnswersSwitched(Event, frozen=True, tag=True):
+    """The client wants turns that end to be answered at once, or only when it asks (`create_response`)."""
+
+    on: bool
+
+
 class SayRequested(Event, frozen=True, tag=True):
     """The server itself has something to say: a greeting, a timer."""
 
@@ -198,6 +217,7 @@ AnyEvent = (
     | ReplyRequested
     | ReplyCancelled
     | HistoryChanged
+    | AnswersSwitched
     | SayRequested
     | SessionClosing
 )

@@ -286,6 +286,10 @@ class Conversation(Moment):
     def refuse_cancel(self, _: ev.Event) -> None:
         self._order(fx.Refuse("response_cancel_not_active"))
 
+    def switch_answers(self, event: ev.Event) -> None:
+        assert isinstance(event, ev.AnswersSwitched)
+        self.settings = msgspec.structs.replace(self.settings, auto_reply=event.on)
+
     def close(self, event: ev.Event) -> None:
         self.drop_draft(event)
         if self.reply:

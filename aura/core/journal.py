@@ -1,12 +1,14 @@
 """The journal of a session: a header, then one fact with its consequences per JSON line.
 
-Written while the session runs, read to explain it and to run it again. What people said stands in fields of type
+Written while the session runs, read to explain it and to run it again: `Reader` takes one of any size piece by piece
+and goes on behind what it cannot read, `decode` takes a whole one. What people said stands in fields of type
 `Private`; `redact` blanks them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import zip_longest
 from typing import Any, TypeVar
@@ -17,13 +19,21 @@ from aura.core.effects import AnyEffect
 from aura.core.errors import AuraError
 from aura.core.events import AnyEvent
 
-VERSION = 1
+VERSION = 2
+
+
+LINE_MAX = 8 * 1024 * 1024
+"""No line of a journal is longer, in bytes."""
 
 
 class JournalError(AuraError):
-    """A line of a journal cannot be read; the message names it."""
+    """A line of a journal cannot be read; the message names it, and so does `line` (0: it is not about one line)."""
 
     code = "journal_error"
+
+    def __init__(self, message: str, line: int = 0) -> None:
+        super().__init__(message)
+        self.line = line
 
 
 class Header(msgspec.Struct, frozen=True, rename={"version": "aura_journal"}):
@@ -86,6 +96,9 @@ _headers = msgspec.json.Decoder(Header)
 _losses = msgspec.json.Decoder(Lost)
 _LOSS = b'{"type":"journal_lines_lost"'
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding a line raises."""
+
 S = TypeVar("S", bound=msgspec.Struct)
 
 
@@ -94,37 +107,179 @@ def encode(line: Entry | Header | Lost) -> bytes:
     return _encoder.encode(line) + b"\n"
 
 
+# ---- reading
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """A place in a journal that cannot be taken as it stands."""
+
+    line: int
+    why: str
+    cut: bool = False
+    """It is the last line and has no line end: whoever wrote it was stopped there."""
+
+
+Piece = list[Entry] | Lost | Trouble
+"""Entries that stand on consecutive lines, or what stands there instead."""
+
+
+class Reader:
+    """A journal, read piece by piece from blocks of bytes of any size: `header`, then pieces with the line of each.
+
+    Raises JournalError when the first line is not the header of a journal that this AURA reads. What comes after it
+    never raises: it is a `Trouble`, also when `blocks` raises a JournalError (a file that cannot be read on).
+    """
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self._blocks = iter(blocks)
+        self._rest = b""
+        while b"\n" not in self._rest and len(self._rest) <= LINE_MAX and (block := next(self._blocks, b"")):
+            self._rest += block
+        if not self._rest.strip():
+            raise JournalError("it is empty")
+        line, _, self._rest = self._rest.partition(b"\n")
+        self.header = _header(line)
+
+    def __iter__(self) -> Iterator[tuple[int, Piece]]:
+        line = 2
+        for block in self._whole_lines():
+            if isinstance(block, Trouble):
+                yield line, msgspec.structs.replace(block, line=line)
+                return
+            yield from _pieces(block, line)
+            line += block.count(b"\n")
+
+    def _whole_lines(self) -> Iterator[bytes | Trouble]:
+        """The blocks again, but none ends inside a line except the last."""
+        rest, self._rest, error = self._rest, b"", ""
+        while True:
+            end = rest.rfind(b"\n") + 1
+            if end:
+                yield rest[:end]
+                rest = rest[end:]
+            if len(rest) > LINE_MAX:
+                yield Trouble(0, f"the line is longer than {LINE_MAX >> 20} MB")
+                return
+            try:
+                block = next(self._blocks, b"")
+            except JournalError as caught:
+                block, error = b"", str(caught)
+            if not block:
+                break
+            rest += block
+        if rest and not error:
+            yield rest
+        if error:
+            yield Trouble(0, error, cut=True)
+
+
 def decode(data: bytes) -> Journal:
     """Read a journal. Raises JournalError for an unusable line, unless it is the last one and has no line end."""
-    lines = data.split(b"\n")
-    tail = lines.pop()
-    header = _line(_headers, lines[0] if lines else tail, 1)
-    if header.version != VERSION:
-        raise JournalError(f"journal version {header.version} is not known to this AURA (it reads {VERSION})")
-    entries: list[Entry] = []
-    lost = 0
-    for number, line in enumerate(lines[1:], 2):
-        if line.startswith(_LOSS):
-            lost += _line(_losses, line, number).lines
-        elif line:
-            entries.append(_line(_entries, line, number))
-    truncated = ""
-    if tail and lines:
-        try:
-            entries.append(_line(_entries, tail, len(lines) + 1))
-        except JournalError as error:
-            truncated = str(error)
-    return Journal(header, tuple(entries), lost, truncated)
-
-
-T = TypeVar("T")
-
-
-def _line(decoder: msgspec.json.Decoder[T], line: bytes, number: int) -> T:
     try:
-        return decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise JournalError(f"journal line {number} cannot be read: {error}") from None
+        reader = Reader([data])
+    except JournalError as error:
+        raise JournalError(f"journal line {error.line or 1} cannot be read: {error}", error.line) from None
+    entries: list[Entry] = []
+    lost, truncated = 0, ""
+    for line, piece in reader:
+        match piece:
+            case list():
+                entries += piece
+            case Lost():
+                lost += piece.lines
+            case Trouble():
+                message = f"journal line {line} cannot be read: {piece.why}"
+                if not piece.cut:
+                    raise JournalError(message, line)
+                truncated = message
+    return Journal(reader.header, tuple(entries), lost, truncated)
+
+
+class _Version(msgspec.Struct, frozen=True):
+    aura_journal: int
+
+
+_versions = msgspec.json.Decoder(_Version)
+
+
+def _header(line: bytes) -> Header:
+    try:
+        version = _versions.decode(line).aura_journal
+    except UNREADABLE:
+        raise JournalError(_stranger(line), 1) from None
+    if version != VERSION:
+        age, cure = ("an older", "use that one") if version < VERSION else ("a newer", "update this one")
+        raise JournalError(f"written by {age} AURA (format {version}), this one reads {VERSION}: {cure}", 1)
+    try:
+        return _headers.decode(line)
+    except UNREADABLE as error:
+        raise JournalError(_why(error), 1) from None
+
+
+def _stranger(line: bytes) -> str:
+    """Why a first line is no header, as helpfully as can be."""
+    try:
+        _entries.decode(line)
+    except UNREADABLE:
+        pass
+    else:
+        return "the header is missing: the first line is already a fact"
+    if line.startswith(b"{") and b'"aura_tape":' in line:
+        return "this is the tape of a recording: name its folder, or the journal.jsonl in it"
+    if line.startswith(b"{") and b'"level":' in line and b'"event":' in line:
+        return "this is a log, not a journal: `aura logs` reads it"
+    return "not a journal of AURA"
+
+
+def _pieces(block: bytes, first: int) -> Iterator[tuple[int, Piece]]:
+    """The lines of a block that begins with line `first`."""
+    if _LOSS not in block:
+        try:
+            entries = _entries.decode_lines(block)
+        except UNREADABLE:
+            pass
+        else:
+            if len(entries) == block.count(b"\n") + (not block.endswith(b"\n")):  # else: blank lines
+                yield first, entries
+                return
+    entries, begin = [], first
+    lines = block.split(b"\n")
+    for number, line in enumerate(lines, first):
+        piece = _one(line, number, cut=number == first + len(lines) - 1)
+        if isinstance(piece, Entry):
+            begin = begin if entries else number
+            entries.append(piece)
+            continue
+        if entries:
+            yield begin, entries
+            entries = []
+        if piece:
+            yield number, piece
+    if entries:
+        yield begin, entries
+
+
+def _one(line: bytes, number: int, *, cut: bool) -> Entry | Lost | Trouble | None:
+    """One line; None for a blank one."""
+    if not line.strip():
+        return None
+    try:
+        return _losses.decode(line) if line.startswith(_LOSS) else _entries.decode(line)
+    except UNREADABLE as error:
+        why = f"the line is cut off ({error})" if cut else _why(error)
+        if b'"aura_journal":' in line:
+            why = "another journal begins here: take them apart"
+        return Trouble(number, why, cut)
+
+
+def _why(error: Exception) -> str:
+    unknown = re.match(r"Invalid value '(.*)' - at `\$\.(event|effects)\b.*type`", str(error))
+    if unknown:
+        return f"unknown {unknown[2].removesuffix('s')} '{unknown[1]}'"
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+# ---- comparing
 
 
 def first_divergence(left: Iterable[Entry], right: Iterable[Entry], ignore: Sequence[str] = ()) -> Divergence | None:

@@ -115,6 +115,7 @@ TABLE: tuple[Row, ...] = (
     Row(ev.ReplyCancelled, "idle listening", "=", "refuse_cancel"),
     Row(ev.HistoryChanged, "listening", "=", "drop_draft"),
     Row(ev.HistoryChanged, "idle thinking speaking interrupted", "="),
+    Row(ev.AnswersSwitched, ANY, "=", "switch_answers"),
     Row(ev.SayRequested, "idle", "thinking", "say"),
     Row(ev.SayRequested, "listening thinking speaking interrupted", "=", "postpone"),
     Row(ev.SessionClosing, ANY, "idle", "close"),

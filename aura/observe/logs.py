@@ -62,8 +62,7 @@ def processors(secrets: list[str], *, recording: bool, console: bool, colors: bo
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
     ]
-    if not recording:
-        chain.append(drop_private)
+    chain.append(drop_private if not recording else drop_unrecorded)
     chain.append(hide_secrets(frozenset(secrets)))
     if console:
         # The default formatter prints the local variables of every frame, which are full of words and keys.
@@ -84,10 +83,16 @@ def is_private(name: str, value: object) -> bool:
 
 def drop_private(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
     """Remove the fields that hold what people said."""
+    line.pop("recorded", None)
     private = [name for name, value in line.items() if is_private(name, value)]
     for name in private:
         del line[name]
     return line
+
+
+def drop_unrecorded(logger: WrappedLogger, method: str, line: EventDict) -> EventDict:
+    """Recording is on: words may stand in the lines of conversations that are recorded, and in no others."""
+    return line if line.pop("recorded", False) else drop_private(logger, method, line)
 
 
 @lru_cache(maxsize=2048)

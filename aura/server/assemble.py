@@ -7,47 +7,42 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 
 import msgspec
 import structlog
 import trio
 
+from aura import __version__
 from aura.config import Config
-from aura.core import events as ev
-from aura.core.dialogue import Dialogue
-from aura.core.fsm import Step
 from aura.core.journal import Header, encode
 from aura.core.ports import Kit
-from aura.core.wire.ids import id_source
-from aura.core.wire.realtime import RealtimeView
-from aura.core.wire.session_object import Audio, AudioOutput, RealtimeSession, opt_in_patch
+from aura.core.tape import TapeHeader
 from aura.observe.health import Health
 from aura.observe.metrics import Metrics
 from aura.observe.stalls import PassWatch, log_stall
 from aura.providers import registry
 from aura.providers.http import open_http
+from aura.providers.observed import CallDone, observed
 from aura.providers.offline import vad
 from aura.server.drain import Drain, drain_on_signal
 from aura.server.handshake import Request
 from aura.server.http import pages
 from aura.server.listener import serve as listen_on
 from aura.server.socket import Closed, Socket
+from aura.session.build import JOURNALLED, Who, hold, sections_of
 from aura.session.client import Client
-from aura.session.desk import Desk
-from aura.session.ears import Ears
-from aura.session.pipes import open_pipe
-from aura.session.replies import Setup
-from aura.session.run import SLOW, Ended, converse
-from aura.session.session import Session, Tap
+from aura.session.line import Ended, Line
+from aura.session.run import SLOW
+from aura.session.session import Tap
+from aura.session.steps import RecordedLine, RecordedSteps, Steps
 from aura.session.taps import journal_tap, log_tap, metrics_tap, times_to_metrics, timing_tap
-from aura.stages.listen import Listener, OverlapWatch
 from aura.storage.journals import Journals, open_journals
+from aura.storage.recordings import Recording, Recordings, open_recordings
 
 log = structlog.get_logger()
 
-JOURNALLED = ("conversation", "turns", "overlap", "listen", "playout", "think", "speak", "vad")
-"""Sections of the configuration that a journal begins with."""
 COLLECT_AFTER = (20_000, 20, 50)
 """Thresholds of the garbage collector's three generations."""
 SLOW_STEP_S = 0.1
@@ -80,63 +75,62 @@ async def open_kit(config: Config, health: Health) -> AsyncIterator[Kit]:
 class House:
     """All conversations of the process share this."""
 
-    def __init__(self, config: Config, kit: Kit, journals: Journals, metrics: Metrics) -> None:
-        self.config, self.kit, self.journals, self.metrics = config, kit, journals, metrics
+    def __init__(self, config: Config, kit: Kit, journals: Journals, recordings: Recordings, metrics: Metrics) -> None:
+        self.config, self.kit, self.metrics = config, kit, metrics
+        self.journals, self.recordings = journals, recordings
+        self.data_dir = config.storage.data_dir
+        self.sections = sections_of(config)
         self.warm_up = [engine.warm for engine in (kit.stt, kit.chat, kit.tts) if hasattr(engine, "warm")]
         self.shown = {name: msgspec.to_builtins(getattr(config, name)) for name in JOURNALLED}
         """The settings that decisions depend on, for the head of each journal."""
 
     async def hold(self, socket: Socket, request: Request) -> None:
         """One conversation, from the accepted WebSocket to its end."""
-        config = self.config
-        if config.vad.detector == "silero":
+        if self.config.vad.detector == "silero":
             await trio.to_thread.run_sync(vad.load_model)  # at once, but for the first conversations after the start
-        ident = f"sess_{secrets.token_hex(8)}"
-        with structlog.contextvars.bound_contextvars(session=ident):
-            described = describe(config, ident, request)
-            view = RealtimeView(described, id_source(ident.encode()))
-            out_in, out_out = open_pipe("out")
-            mic_in, mic_out = open_pipe("mic")
-            client = Client(view, out_in)
-            journal = self.journals.open(ident)
-            journal.write(encode(Header(ident, datetime.now(UTC).isoformat(), self.shown)))
-            session = self.build(client, journal.write)
-            desk = Desk(session, mic_in, config.turns, frozenset())
-            desk.configure(described)
-            log.info("conversation.begun", path=request.path, journal=journal.path.name)
-            line = SocketLine(socket)
+        who = Who(f"sess_{secrets.token_hex(8)}", request.query)
+        recording = self.record(who)
+        with structlog.contextvars.bound_contextvars(session=who.ident, recorded=recording is not None):
+            journal = self.journals.open(who.ident, recording.folder if recording else None)
+            journal.write(encode(Header(who.ident, now_utc(), self.shown)))
+            log.info("conversation.begun", path=request.path, journal=str(journal.path.relative_to(self.data_dir)))
+            why = "cut short"
             try:
-                why = await converse(session, desk, line, mic_out, out_out, config.session.greeting, self.warm_up)
+                why = await self.converse(SocketLine(socket), who, journal.write, recording)
             finally:
                 journal.close()
+                if recording:
+                    recording.close(why)
             log.info("conversation.ended", why=why)
             if why == SLOW:
                 log.warning("client.slow")
             code = 1008 if why == SLOW else 1011 if why.startswith("bug") else 1000
             await socket.close(code, why)
 
-    def build(self, client: Client, write: Callable[[bytes], None]) -> Session:
-        """A session with all that it needs."""
-        config, kit = self.config, self.kit
-        dialogue = Dialogue(config.dialogue, config.assistant.instructions)
+    def record(self, who: Who) -> Recording | None:
+        """The recording of a conversation, if it is to be made."""
+        config = self.config
+        if not config.storage.record or not config.recording.wants(who.query):
+            return None
+        engines: dict[str, str] = {part: config.engine(part) for part in registry.ENGINES}
+        settings = msgspec.to_builtins(self.sections)
+        tools = self.kit.toolbox.tools()
+        began = trio.current_time()
+        header = TapeHeader(who.ident, now_utc(), began, settings, who.query, engines, tools, __version__)
+        return self.recordings.begin(header)
 
-        def make_ears(tell: Callable[[ev.Event], Step], state: Callable[[], str]) -> Ears:
-            def recent_words() -> str:
-                return session.replies.recent_words()
+    async def converse(self, line: Line, who: Who, write: Callable[[bytes], None], recording: Recording | None) -> str:
+        """Hold the conversation, with the engines and the line seen through the recording."""
+        steps: Steps = Steps()
+        if recording:
+            steps = RecordedSteps(recording)
+            line = RecordedLine(line, steps, recording)
+        kit = observed(self.kit, steps, log_call)
+        taps = partial(self.taps, write, recording is not None)
+        return str(await steps.root(hold, self.sections, who, kit, line, steps, taps, self.warm_up))
 
-            watch = OverlapWatch(config.overlap, recent_words)
-            listener = Listener(kit.detector(), config.turns, watch, config.listen, tell, state)
-            return Ears(kit.stt, listener, config.transcribe)
-
-        setup = Setup(config.assistant, config.think, config.speak, config.playout, config.sentences)
-        session = Session(
-            kit, client, dialogue, make_ears, setup, (config.conversation, config.session), self.taps(client, write)
-        )
-        return session
-
-    def taps(self, client: Client, write: Callable[[bytes], None]) -> list[Tap]:
+    def taps(self, write: Callable[[bytes], None], words: bool, client: Client) -> list[Tap]:
         """Who is told of every fact."""
-        words = self.config.storage.record
         return [
             journal_tap(write, words=words),
             log_tap(words=words),
@@ -145,21 +139,19 @@ class House:
         ]
 
 
+def now_utc() -> str:
+    """The wall clock, for people."""
+    return datetime.now(UTC).isoformat()
+
+
+def log_call(call: CallDone) -> None:
+    """One line for each call of an engine."""
+    log.info("provider.call", **msgspec.to_builtins(call))
+
+
 def log_times(times: object) -> None:
     """One line for each turn that was answered."""
     log.info("turn.times", **msgspec.to_builtins(times))
-
-
-def describe(config: Config, ident: str, request: Request) -> RealtimeSession:
-    """The session as the client first sees it."""
-    session = RealtimeSession(
-        id=ident,
-        model=request.query.get("model") or "aura",
-        instructions=config.assistant.instructions,
-        audio=Audio(output=AudioOutput(voice=config.speak.voice, speed=config.speak.speed)),
-    )
-    wanted = request.query.get("aura")
-    return session.apply(opt_in_patch(wanted)) if wanted else session
 
 
 class SocketLine:
@@ -192,8 +184,12 @@ async def serve(config: Config, *, task_status: trio.TaskStatus[int] = trio.TASK
         log_stall(task, seconds)
 
     trio.lowlevel.add_instrument(PassWatch(SLOW_STEP_S, stalled))
-    async with open_journals(config.storage) as journals, open_kit(config, health) as kit:
-        house = House(config, kit, journals, metrics)
+    async with (
+        open_journals(config.storage) as journals,
+        open_recordings(config.recording, config.storage.data_dir) as recordings,
+        open_kit(config, health) as kit,
+    ):
+        house = House(config, kit, journals, recordings, metrics)
         async with trio.open_nursery() as nursery:
             await nursery.start(drain_on_signal, drain, config.server.drain_grace_s)
             nursery.start_soon(trio.to_thread.run_sync, vad.load_model)

@@ -147,7 +147,8 @@ class Desk:
             session.listener.set_manual(new.turn_detection is None)
             session.listener.configure(turn_settings(new.turn_detection, self.turns))
             auto = new.turn_detection is None or new.turn_detection.create_response
-            session.conversation.settings = msgspec.structs.replace(session.conversation.settings, auto_reply=auto)
+            if auto != session.conversation.settings.auto_reply:
+                session.tell(ev.AnswersSwitched(auto))
 
     # ---- replies
 

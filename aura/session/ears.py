@@ -8,6 +8,7 @@ import trio
 from aura.core.errors import Unavailable
 from aura.core.ports import SpeechToText, Transcript
 from aura.session.pipes import open_pipe
+from aura.session.steps import Steps
 from aura.stages.listen import Listener
 from aura.stages.transcribe import Ear, TranscribeSettings, transcribe
 
@@ -17,8 +18,8 @@ log = structlog.get_logger()
 class Ears:
     """Opens an ear for each turn and keeps it until its words have been taken."""
 
-    def __init__(self, stt: SpeechToText, listener: Listener, settings: TranscribeSettings) -> None:
-        self.stt, self.listener, self.settings = stt, listener, settings
+    def __init__(self, stt: SpeechToText, listener: Listener, settings: TranscribeSettings, steps: Steps) -> None:
+        self.stt, self.listener, self.settings, self.steps = stt, listener, settings, steps
         self._open: dict[int, Ear] = {}
         self._known: dict[int, Transcript] = {}
         self._committing: dict[int, trio.Event] = {}
@@ -28,7 +29,7 @@ class Ears:
         ear = Ear(turn, open_pipe("utterance"), self.settings)
         self._open[turn] = ear
         self.listener.ear = ear
-        nursery.start_soon(transcribe, ear, self.stt)
+        self.steps.spawn(nursery, transcribe, ear, self.stt)
         return ear
 
     def open_manual(self, turn: int, nursery: trio.Nursery) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -27,6 +28,7 @@ from aura.core.ports import ChatRequest, Kit, ToolCall
 from aura.core.sentences import SentenceSettings, SentenceSplitter
 from aura.session.ears import Ears
 from aura.session.pipes import open_pipe
+from aura.session.steps import Steps
 from aura.stages.phrase import phrase
 from aura.stages.playout import Gate, playout
 from aura.stages.speak import SpeakSettings, speak
@@ -109,10 +111,11 @@ class Replies:
         tell: Callable[[ev.Event], Any],
         send: Callable[[Reply, Chunk], Awaitable[None]],
         say_later: Callable[[float, str], Callable[[], None]],
+        steps: Steps,
     ) -> None:
         self.kit, self.dialogue, self.ears, self.setup = kit, dialogue, ears, setup
         self.tell, self.send = tell, send
-        self.say_later = say_later
+        self.say_later, self.steps = say_later, steps
         self.running: dict[int, Reply] = {}
         self._ended: deque[Reply] = deque(maxlen=4)
         self.rest = ""
@@ -121,7 +124,7 @@ class Replies:
     def start(self, order: fx.StartReply, nursery: trio.Nursery) -> Reply:
         """Begin a reply in the session's nursery."""
         reply = self.running[order.reply] = Reply(order, self.setup)
-        nursery.start_soon(self._run, reply)
+        self.steps.spawn(nursery, self._run, reply)
         return reply
 
     def end(self, number: int) -> Reply | None:
@@ -181,17 +184,14 @@ class Replies:
             await self.send(reply, chunk)
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._guard, number, "think", self._think, reply, words_in)
-            nursery.start_soon(
-                self._guard, number, "phrase", phrase, words_out, sentences_in, SentenceSplitter(setup.sentences), note
-            )
-            nursery.start_soon(
-                self._guard, number, "speak", speak, sentences_out, voice_in, engine, setup.output,
+            guarded = partial(self.steps.spawn, nursery, self._guard, number)
+            guarded("think", self._think, reply, words_in)
+            guarded("phrase", phrase, words_out, sentences_in, SentenceSplitter(setup.sentences), note)
+            guarded(
+                "speak", speak, sentences_out, voice_in, engine, setup.output,
                 setup.playout.chunk_ms, setup.speak, ready, reply.ledger.expect, self.tell, number,
             )  # fmt: skip
-            nursery.start_soon(
-                self._guard, number, "playout", playout, voice_out, gate, reply.clock, send, self.tell, number
-            )
+            guarded("playout", playout, voice_out, gate, reply.clock, send, self.tell, number)
 
     async def _think(self, reply: Reply, words: trio.MemorySendChannel[str]) -> None:
         order = reply.order

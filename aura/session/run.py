@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from functools import partial
 
 import trio
 
 from aura.core import events as ev
 from aura.core.wire.realtime import Frame
 from aura.session.desk import Desk
+from aura.session.line import Ended, Line
 from aura.session.session import Session
 from aura.stages.intake import intake
 from aura.stages.listen import listen, watch
 
 BATCH = 16
 """Messages that go out in one write at most."""
-
-
-class Ended(Exception):
-    """The connection is over; str() says why."""
-
-
-class Line(Protocol):
-    """A client's connection."""
-
-    async def receive(self) -> str | bytes:
-        """The next message; raises Ended."""
-        ...
-
-    async def send(self, *messages: str | bytes) -> None:
-        """Send messages in order; raises Ended."""
-        ...
 
 
 async def converse(
@@ -61,11 +46,12 @@ async def converse(
     try:
         async with trio.open_nursery() as nursery:
             session.nursery = nursery
-            nursery.start_soon(until_ended, write, out, line)
-            nursery.start_soon(until_ended, intake, line.receive, desk.take, desk.catch_up)
-            nursery.start_soon(listen, mic, session.listener)
-            nursery.start_soon(watch, session.listener)
-            nursery.start_soon(slow)
+            spawn = partial(session.steps.spawn, nursery)
+            spawn(until_ended, write, out, line)
+            spawn(until_ended, intake, line.receive, desk.take, desk.catch_up)
+            spawn(listen, mic, session.listener)
+            spawn(watch, session.listener)
+            spawn(slow)
             for warm in warm_up:
                 nursery.start_soon(warm)
             session.client.post(session.client.view.hello())

@@ -19,6 +19,7 @@ from aura.core.ports import Kit
 from aura.session.client import Client
 from aura.session.ears import Ears
 from aura.session.replies import Replies, Setup
+from aura.session.steps import Steps
 from aura.stages.listen import Listener
 
 log = structlog.get_logger()
@@ -59,12 +60,14 @@ class Session:
         setup: Setup,
         settings: tuple[FsmSettings, SessionSettings],
         taps: Sequence[Tap],
+        steps: Steps,
     ) -> None:
         self.conversation = Conversation(settings[0])
         self.settings = settings[1]
         self.client, self.dialogue = client, dialogue
         self.ears = make_listener(self.tell, lambda: self.conversation.state)
-        self.replies = Replies(kit, dialogue, self.ears, setup, self.tell, client.audio, self.say_later)
+        self.steps = steps
+        self.replies = Replies(kit, dialogue, self.ears, setup, self.tell, client.audio, self.say_later, steps)
         self.taps = list(taps)
         self.nursery: trio.Nursery | None = None
         self._says: deque[str] = deque(maxlen=self.settings.says_max)
@@ -126,7 +129,7 @@ class Session:
                     self.ears.open_manual(turn, nursery)
                     client.committed(turn)
                 self.ears.commit(turn)
-                nursery.start_soon(self._commit, turn)
+                self.steps.spawn(nursery, self._commit, turn)
             case fx.StartReply():
                 client.reply_begins(effect)
                 replies.start(effect, nursery)
@@ -215,5 +218,5 @@ class Session:
                 self.tell(ev.SayRequested(text))
 
         if self.nursery:
-            self.nursery.start_soon(wait)
+            self.steps.spawn(self.nursery, wait)
         return scope.cancel

@@ -69,7 +69,15 @@ class OverlapWatch:
             return None
         self._echo_known = self._echo_known or verdict.reason == "echo"
         fact = ev.OverlapConfirmed if verdict.decision == "confirm" else ev.OverlapDismissed
-        return fact(verdict.reason, verdict.voiced_ms)
+        return fact(
+            verdict.reason,
+            verdict.voiced_ms,
+            verdict.silence_ms,
+            verdict.held_ms,
+            verdict.needed_ms,
+            verdict.said,
+            verdict.echo_share,
+        )
 
 
 class Listener:
@@ -176,7 +184,8 @@ class Listener:
                 if self.state() == "listening":
                     self.ear = None
                 cause: Literal["too_long", "silence"] = "too_long" if cue.reason == "too_long" else "silence"
-                self.tell(ev.TurnEnded(cue.at_ms, cue.silence_ms, cause))
+                words = "" if cue.reason == "too_long" else cue.reason
+                self.tell(ev.TurnEnded(cue.at_ms, cue.silence_ms, cause, words))
             case CueKind.SUSPECTED:
                 self.tell(ev.SpeechSuspected())
             case CueKind.UNSUSPECTED:

@@ -105,10 +105,11 @@ class Journals:
         self._ending = False
         self._wake = trio.Event()
 
-    def open(self, session_id: str) -> Journal:
-        """Begin a session's journal; the file appears with its first lines."""
+    def open(self, session_id: str, recording: Path | None = None) -> Journal:
+        """Begin a session's journal, in the folder of its recording if it has one; the file appears with its lines."""
         name = re.sub(r"[^A-Za-z0-9_-]", "_", session_id)[:100] or "_"
-        journal = Journal(self, self.folder / self.today().isoformat() / f"{name}.jsonl")
+        path = recording / "journal.jsonl" if recording else self.folder / self.today().isoformat() / f"{name}.jsonl"
+        journal = Journal(self, path)
         self._journals.add(journal)
         return journal
 

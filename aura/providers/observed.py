@@ -1,0 +1,355 @@
+"""The engines of one conversation, seen from it: each call is accounted for and, when it is recorded, put on the tape.
+
+What an engine gives passes through `Seam.of`, which is where the conversation ends and the outside begins. How a tape
+is played back instead of an engine stands in `providers/recorded.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, Generic, Protocol, TypeVar
+from zlib import crc32
+
+import msgspec
+import trio
+
+from aura.core import tape
+from aura.core.errors import ProviderError
+from aura.core.ports import (
+    LISTEN_RATE_HZ,
+    ChatItem,
+    ChatModel,
+    ChatRequest,
+    Finished,
+    Hearing,
+    Kit,
+    SpeechChunk,
+    SpeechRequest,
+    SpeechToText,
+    TextToSpeech,
+    Tool,
+    ToolBox,
+    ToolCall,
+    ToolHost,
+    Transcript,
+)
+
+T = TypeVar("T")
+M = TypeVar("M")
+DONE = tape.Done()
+
+
+class Seam(Protocol):
+    """The border between a conversation and the outside (`session.steps.Steps`)."""
+
+    @property
+    def task(self) -> int:
+        """Number of the task that is going on."""
+        ...
+
+    async def seam(self, call: Awaitable[T], note: Callable[[T], tape.Outcome]) -> T:
+        """Await a call to the outside; `note` says how its result stands on the tape."""
+        ...
+
+    def note(self, note: tape.Note) -> None:
+        """Put something on the tape that is there to look at."""
+        ...
+
+
+class CallDone(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The account of one call."""
+
+    part: str
+    provider: str
+    elapsed_ms: float
+    """When it began, since the conversation did."""
+    total_ms: float
+    outcome: str
+    """ok, cancelled, or the error's code."""
+    ttfb_ms: float | None = None
+    """Until the first item."""
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    chars: int | None = None
+    audio_s: float | None = None
+
+
+class Watch:
+    """Accounts for the calls of one conversation."""
+
+    def __init__(self, seam: Seam, done: Callable[[CallDone], None]) -> None:
+        self.seam, self.done = seam, done
+        self.began = trio.current_time()
+
+    def call(self, part: str, provider: str, digest: str = "", text: str = "", **known: Any) -> Account:
+        """A call begins."""
+        self.seam.note(tape.Call(self.seam.task, part, provider, digest, text))
+        return Account(self, part, provider, known)
+
+
+class Account:
+    """What is known about one call so far."""
+
+    def __init__(self, watch: Watch, part: str, provider: str, known: dict[str, Any]) -> None:
+        self._watch, self._part, self._provider = watch, part, provider
+        self._known = known
+        self._at = trio.current_time()
+        self._first: float | None = None
+
+    def item(self) -> None:
+        """Something came."""
+        if self._first is None:
+            self._first = trio.current_time()
+
+    def know(self, **known: Any) -> None:
+        """More about it."""
+        self._known.update(known)
+
+    def over(self, error: BaseException | None) -> None:
+        """It ended, by this error if there is one."""
+        if error is None or isinstance(error, StopAsyncIteration | GeneratorExit):
+            outcome = "ok"
+        elif isinstance(error, trio.Cancelled):
+            outcome = "cancelled"
+        else:
+            outcome = error.code if isinstance(error, ProviderError) else "internal"
+        watch, now = self._watch, trio.current_time()
+        watch.seam.note(tape.Left(watch.seam.task, outcome))
+        first = None if self._first is None else round((self._first - self._at) * 1000, 1)
+        elapsed = round((self._at - watch.began) * 1000, 1)
+        total = round((now - self._at) * 1000, 1)
+        watch.done(CallDone(self._part, self._provider, elapsed, total, outcome, first, **self._known))
+
+
+def observed(kit: Kit, seam: Seam, done: Callable[[CallDone], None]) -> Kit:
+    """The same engines for one conversation, with every call accounted for."""
+    watch = Watch(seam, done)
+    return Kit(
+        ObservedStt(kit.stt, watch),
+        ObservedChat(kit.chat, watch),
+        ObservedTts(kit.tts, watch),
+        ObservedTts(kit.backup_tts, watch),
+        kit.detector,
+        ObservedTools(kit.toolbox, watch),
+    )
+
+
+class Stream(Generic[M]):
+    """An engine's stream, item by item through the seam; ends its account when it is left."""
+
+    def __init__(
+        self,
+        inner: AbstractAsyncContextManager[AsyncIterator[M]],
+        watch: Watch,
+        begin: Callable[[], Account],
+        note: Callable[[Account, M], tape.Outcome],
+    ) -> None:
+        self._inner, self._watch, self._begin, self._note = inner, watch, begin, note
+
+    async def __aenter__(self) -> AsyncIterator[M]:
+        account = self._account = self._begin()
+        try:
+            self._items = await self._watch.seam.seam(self._inner.__aenter__(), lambda _: DONE)
+        except BaseException as error:
+            account.over(error)
+            raise
+        return self
+
+    def __aiter__(self) -> AsyncIterator[M]:
+        return self
+
+    async def __anext__(self) -> M:
+        account, note = self._account, self._note
+        item = await self._watch.seam.seam(self._items.__anext__(), lambda item: note(account, item))
+        account.item()
+        return item
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        try:
+            return await self._watch.seam.seam(self._inner.__aexit__(kind, error, trace), lambda _: DONE)
+        finally:
+            self._account.over(error)
+
+
+class ObservedChat:
+    """A language model."""
+
+    def __init__(self, inner: ChatModel, watch: Watch) -> None:
+        self.inner, self.watch, self.name = inner, watch, inner.name
+
+    def reply(self, request: ChatRequest) -> AbstractAsyncContextManager[AsyncIterator[ChatItem]]:
+        """Stream the answer."""
+
+        def begin() -> Account:
+            last = request.messages[-1].text if request.messages else ""
+            return self.watch.call("chat", self.name, request_digest(request), last)
+
+        return Stream(self.inner.reply(request), self.watch, begin, self._note)
+
+    @staticmethod
+    def _note(account: Account, item: ChatItem) -> tape.Outcome:
+        if isinstance(item, Finished):
+            counts = {"input_tokens": item.input_tokens, "output_tokens": item.output_tokens}
+            account.know(**counts, cached_tokens=item.cached_tokens)
+        return tape.Item(item)
+
+
+class ObservedTts:
+    """A voice."""
+
+    def __init__(self, inner: TextToSpeech, watch: Watch) -> None:
+        self.inner, self.watch, self.name = inner, watch, inner.name
+
+    def speak(self, request: SpeechRequest) -> AbstractAsyncContextManager[AsyncIterator[SpeechChunk]]:
+        """Stream a sentence's audio."""
+        seconds = 0.0
+
+        def begin() -> Account:
+            return self.watch.call("tts", self.name, request_digest(request), request.text, chars=len(request.text))
+
+        def note(account: Account, chunk: SpeechChunk) -> tape.Outcome:
+            nonlocal seconds
+            seconds += len(chunk.pcm) / 2 / chunk.rate_hz
+            account.know(audio_s=round(seconds, 3))
+            return tape.RawSound(chunk)
+
+        return Stream(self.inner.speak(request), self.watch, begin, note)
+
+
+def request_digest(request: ChatRequest | SpeechRequest) -> str:
+    """Tells requests apart."""
+    return tape.digest(msgspec.json.encode(request))
+
+
+class ObservedStt:
+    """A recogniser."""
+
+    def __init__(self, inner: SpeechToText, watch: Watch) -> None:
+        self.inner, self.watch, self.name = inner, watch, inner.name
+
+    def open(self) -> AbstractAsyncContextManager[Hearing]:
+        """Begin an utterance."""
+        return Utterance(self.inner.open(), self.watch, self.name)
+
+
+class Utterance:
+    """One utterance being listened to. Each request for its words is a call."""
+
+    def __init__(self, inner: AbstractAsyncContextManager[Hearing], watch: Watch, provider: str) -> None:
+        self._inner, self._watch, self._provider = inner, watch, provider
+        self._bytes, self._crc = 0, 0
+
+    async def __aenter__(self) -> Hearing:
+        self._hearing = await self._watch.seam.seam(self._inner.__aenter__(), lambda _: DONE)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._watch.seam.seam(self._inner.__aexit__(kind, error, trace), lambda _: DONE)
+
+    def feed(self, pcm: bytes) -> None:
+        """Take the next audio."""
+        self._bytes += len(pcm)
+        self._crc = crc32(pcm, self._crc)
+        self._hearing.feed(pcm)
+
+    async def so_far(self) -> Transcript:
+        """The words until now."""
+        return await self._ask(self._hearing.so_far)
+
+    async def final(self) -> Transcript:
+        """The words of the whole utterance."""
+        return await self._ask(self._hearing.final)
+
+    async def _ask(self, ask: Callable[[], Awaitable[Transcript]]) -> Transcript:
+        seconds = round(self._bytes / 2 / LISTEN_RATE_HZ, 3)
+        account = self._watch.call("stt", self._provider, f"{self._crc:08x}", audio_s=seconds)
+        error: BaseException | None = None
+        try:
+            return await self._watch.seam.seam(ask(), tape.Heard)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            account.over(error)
+
+
+class ObservedTools:
+    """The functions on the server."""
+
+    def __init__(self, inner: ToolBox, watch: Watch) -> None:
+        self.inner, self.watch = inner, watch
+        self._host: DeferredHost | None = None
+
+    def tools(self) -> tuple[Tool, ...]:
+        """What to declare to the model."""
+        return self.inner.tools()
+
+    async def call(self, call: ToolCall, host: ToolHost) -> str:
+        """Run one call. What it asks of the conversation is done when it returns."""
+        if self._host is None:
+            self._host = DeferredHost(host)
+        deferred = self._host
+        account = self.watch.call("tool", call.name, request_digest_of(call), call.arguments)
+        error: BaseException | None = None
+        try:
+            text = await self.watch.seam.seam(
+                self.inner.call(call, deferred), lambda text: tape.ToolDone(text, deferred.asked())
+            )
+            deferred.carry_out()
+            return text
+        except BaseException as raised:
+            error = raised
+            deferred.forget()
+            raise
+        finally:
+            account.over(error)
+
+
+def request_digest_of(call: ToolCall) -> str:
+    """Tells calls apart."""
+    return tape.digest(f"{call.name} {call.arguments}")
+
+
+class DeferredHost:
+    """The conversation as a tool sees it. A tool runs outside: what it asks for waits until it is back."""
+
+    def __init__(self, host: ToolHost) -> None:
+        self._host = host
+        self._waiting: list[tape.HostCall] = []
+        self._numbers = 0
+        self._call_off: dict[int, Callable[[], None]] = {}
+
+    def say_later(self, after_s: float, text: str) -> Callable[[], None]:
+        """Speak `text` after that many seconds."""
+        self._waiting.append(tape.HostCall(after_s, text))
+        self._numbers += 1
+        number = self._numbers
+        return lambda: self._waiting.append(tape.HostCall(cancels=number))
+
+    def asked(self) -> tuple[tape.HostCall, ...]:
+        """What waits to be carried out."""
+        return tuple(self._waiting)
+
+    def forget(self) -> None:
+        """The tool failed: what it asked for is not done."""
+        self._numbers -= sum(1 for ask in self._waiting if not ask.cancels)
+        self._waiting.clear()
+
+    def carry_out(self) -> None:
+        """Do what was asked for."""
+        waiting, self._waiting = self._waiting, []
+        first = self._numbers - sum(1 for ask in waiting if not ask.cancels)
+        for ask in waiting:
+            if ask.cancels:
+                if call_off := self._call_off.pop(ask.cancels, None):
+                    call_off()
+            else:
+                first += 1
+                self._call_off[first] = self._host.say_later(ask.after_s, ask.text)

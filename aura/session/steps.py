@@ -1,0 +1,214 @@
+"""Who runs a conversation's tasks: plainly, or so that every step of theirs is on the tape.
+
+Between two awaits nothing else runs, so a conversation is decided by the order in which its tasks go on, by the time
+each sees, and by what calls to the outside give. `RecordedSteps` notes these three and nothing more. It stands around
+each task's coroutine and passes on what that tells Trio; a stage does not know of it. `tools/replay` has the third
+kind, which makes the tasks go on in the order of a tape.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any, Protocol, TypeVar
+
+import trio
+
+from aura.core import tape
+from aura.core.errors import ProviderError
+from aura.session.line import Ended, Line
+
+T = TypeVar("T")
+Run = Callable[..., Coroutine[Any, Any, Any]]
+
+
+class StepClock(trio.abc.Clock):
+    """Real time that stands still within a step of a recorded conversation, so that one number on the tape tells it."""
+
+    def __init__(self) -> None:
+        self._offset = random.uniform(10_000, 1_000_000) - time.perf_counter()
+        self._frozen: float | None = None
+
+    def start_clock(self) -> None:
+        """Nothing to do."""
+
+    def real_time(self) -> float:
+        """Now, whatever stands still."""
+        return self._offset + time.perf_counter()
+
+    def current_time(self) -> float:
+        """Now, in seconds."""
+        return self._frozen if self._frozen is not None else self._offset + time.perf_counter()
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        """Seconds until then."""
+        return deadline - self.current_time()
+
+    def freeze(self) -> float:
+        """Stand still; returns the time."""
+        self._frozen = now = self._offset + time.perf_counter()
+        return now
+
+    def thaw(self) -> None:
+        """Go on."""
+        self._frozen = None
+
+
+class Steps:
+    """Runs the tasks of a conversation that is not recorded: nothing is noted."""
+
+    def spawn(self, nursery: trio.Nursery, run: Run, *args: Any) -> None:
+        """Start a task of the conversation."""
+        nursery.start_soon(run, *args)
+
+    async def root(self, run: Run, *args: Any) -> Any:
+        """Run the conversation as its first task."""
+        return await run(*args)
+
+    async def seam(self, call: Awaitable[T], note: Callable[[T], tape.Outcome]) -> T:
+        """Await a call to the outside; `note` says how its result stands on the tape."""
+        return await call
+
+    def note(self, note: tape.Note) -> None:
+        """Put something on the tape that is there to look at."""
+
+    @property
+    def task(self) -> int:
+        """Number of the task that is going on."""
+        return 0
+
+
+class TapeSink(Protocol):
+    """Takes what happens, in order; never waits, never raises."""
+
+    def step(self, at: float, task: int) -> None:
+        """A task goes on."""
+        ...
+
+    def outcome(self, at: float, task: int, outcome: tape.Outcome) -> None:
+        """A task goes on out of a call to the outside."""
+        ...
+
+    def note(self, note: tape.Note) -> None:
+        """Something to look at."""
+        ...
+
+
+class MessageSink(Protocol):
+    """Takes the messages of the connection."""
+
+    def received(self, message: str | bytes) -> tape.Outcome:
+        """A message of the client, as it stands on the tape."""
+        ...
+
+    def sent(self, messages: tuple[str | bytes, ...]) -> None:
+        """Messages go to the client now."""
+        ...
+
+
+class RecordedSteps(Steps):
+    """Runs the tasks of a conversation and puts each of their steps on the tape.
+
+    The process must run on a `StepClock` (or in virtual time).
+    """
+
+    def __init__(self, sink: TapeSink) -> None:
+        self._sink = sink
+        clock = trio.lowlevel.current_clock()
+        self._freeze = clock.freeze if isinstance(clock, StepClock) else clock.current_time
+        self._thaw = clock.thaw if isinstance(clock, StepClock) else lambda: None
+        self._tasks = 0
+        self._running = 0
+        self._outside: set[int] = set()
+        """Tasks inside a call to the outside."""
+
+    @property
+    def task(self) -> int:
+        """Number of the task that is going on."""
+        return self._running
+
+    def spawn(self, nursery: trio.Nursery, run: Run, *args: Any) -> None:
+        """Start a task of the conversation."""
+        self._tasks += 1
+        nursery.start_soon(self._task, self._tasks, run, args, name=run)
+
+    async def root(self, run: Run, *args: Any) -> Any:
+        """Run the conversation as its first task, number 0."""
+        return await self._drive(0, run(*args))
+
+    async def _task(self, number: int, run: Run, args: tuple[Any, ...]) -> None:
+        await self._drive(number, run(*args))
+
+    @types.coroutine
+    def _drive(self, task: int, inner: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        """Run a coroutine as Trio would, with a note whenever it goes on."""
+        outside, sink = self._outside, self._sink
+        result: Any = None
+        failure: BaseException | None = None
+        while True:
+            if task not in outside:
+                sink.step(self._freeze(), task)
+                self._running = task
+            try:
+                trap = inner.send(result) if failure is None else inner.throw(failure)
+            except StopIteration as stop:
+                return stop.value
+            finally:
+                self._thaw()
+            try:
+                result, failure = (yield trap), None
+            except BaseException as error:  # Trio's Cancelled and whatever else it delivers belongs to the coroutine
+                failure = error
+
+    async def seam(self, call: Awaitable[T], note: Callable[[T], tape.Outcome]) -> T:
+        """Await a call to the outside, in which time goes on, and put its outcome on the tape."""
+        task = self._running
+        self._outside.add(task)
+        self._thaw()
+        try:
+            value = await call
+        except BaseException as error:
+            self._back(task, describe(error))
+            raise
+        self._back(task, note(value))
+        return value
+
+    def _back(self, task: int, outcome: tape.Outcome) -> None:
+        self._outside.discard(task)
+        self._sink.outcome(self._freeze(), task, outcome)
+        self._running = task
+
+    def note(self, note: tape.Note) -> None:
+        """Put something on the tape that is there to look at."""
+        self._sink.note(note)
+
+
+def describe(error: BaseException) -> tape.Outcome:
+    """What was raised by a call to the outside."""
+    if isinstance(error, trio.Cancelled):
+        return tape.Cancelled()
+    if isinstance(error, StopAsyncIteration):
+        return tape.Stop()
+    if isinstance(error, Ended):
+        return tape.Gone(str(error))
+    if isinstance(error, ProviderError):
+        return tape.Failed(error.code, str(error), error.provider, error.retry_after_s)
+    return tape.Crashed(f"{type(error).__name__}: {error}")
+
+
+class RecordedLine:
+    """A client's connection, with all that passes on the tape."""
+
+    def __init__(self, line: Line, steps: Steps, sink: MessageSink) -> None:
+        self._line, self._steps, self._sink = line, steps, sink
+
+    async def receive(self) -> str | bytes:
+        """The next message; raises Ended."""
+        return await self._steps.seam(self._line.receive(), self._sink.received)
+
+    async def send(self, *messages: str | bytes) -> None:
+        """Send messages; raises Ended."""
+        self._sink.sent(messages)
+        await self._steps.seam(self._line.send(*messages), lambda _: tape.Done())
