@@ -26,6 +26,7 @@ EXAMPLES = {
     "talk": "aura talk hello.wav --save answer.wav",
     "demo": "aura demo",
     "doctor": "aura doctor --all",
+    "replay": "aura replay SESSION --from 12 --set turns.silence_s=0.4",
     "bench": "aura bench ws://127.0.0.1:8080/v1/realtime --callers 20",
 }
 """One for every command, shown in its help and in the list of commands."""
@@ -37,6 +38,21 @@ class LogFormat(StrEnum):
     AUTO = "auto"
     JSON = "json"
     CONSOLE = "console"
+
+
+class Depth(StrEnum):
+    """How much of a conversation is run again."""
+
+    AUTO = "auto"
+    TRANSITIONS = "transitions"
+    PIPELINE = "pipeline"
+
+
+class Engines(StrEnum):
+    """Who answers in a branch what the recording does not know."""
+
+    OFFLINE = "offline"
+    CONFIGURED = "configured"
 
 
 class LogLevel(StrEnum):
@@ -214,6 +230,52 @@ def doctor(
     from aura.tools import doctor as tool
 
     raise typer.Exit(tool.run(chosen, show_all))
+
+
+@command("replay", "Run a recorded conversation again, exactly or with something changed.")
+def replay(
+    where: Annotated[str, typer.Argument(metavar="FILE", help="Recording, journal, session id, or -.")],
+    depth: Annotated[Depth, typer.Option(help="Decisions only, or the real stages too (needs a tape).")] = Depth.AUTO,
+    from_fact: Annotated[
+        int | None, typer.Option("--from", metavar="N", min=0, help="Branch: as recorded up to fact N, then free.")
+    ] = None,
+    edits: Annotated[
+        list[str] | None, typer.Option("--edit", metavar="OLD=NEW", help="Branch with other words of the user.")
+    ] = None,
+    engines: Annotated[
+        Engines, typer.Option(help="Branch: who answers what the recording does not know.")
+    ] = Engines.OFFLINE,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Branch: where its recording goes.")] = None,
+    step: Annotated[bool, typer.Option("--step", help="Walk through the facts.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    config: ConfigOption = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Branch with another setting; several times."),
+    ] = None,
+) -> None:
+    """Run a recorded conversation again.
+
+    Exit code 0: everything came out equal, 1: it did not, 2: it cannot be read.
+    """
+    here, branch = own_settings(set_)
+    chosen = settings(config, here)
+    start_logs(chosen, quiet=True)
+    from aura.tools.replay import command as tool
+
+    request = tool.Request(
+        where, depth.value, from_fact, tuple(branch), tuple(edits or ()), engines.value, out, as_json, step
+    )
+    raise typer.Exit(tool.run(request, chosen))
+
+
+OWN = ("storage.", "logs.", "http.", "openai.", "compatible.", "engines.", "offline_stt.", "offline_tts.")
+
+
+def own_settings(options: list[str] | None) -> tuple[list[str], list[str]]:
+    """What of --set is about this process (where recordings are, which keys), and what about the branch."""
+    mine = [text for text in options or () if text.startswith(OWN)]
+    return mine, [text for text in options or () if text not in mine]
 
 
 @command("bench", "Measure a server's response times under load.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain, islice, repeat
 from typing import Annotated, Any
 
 import msgspec
@@ -12,7 +14,19 @@ from hypothesis import strategies as st
 from aura.core import effects as fx
 from aura.core import events as ev
 from aura.core.fsm import Verdict
-from aura.core.journal import Entry, Header, JournalError, Lost, decode, encode, first_divergence, redact
+from aura.core.journal import (
+    LINE_MAX,
+    Entry,
+    Header,
+    JournalError,
+    Lost,
+    Reader,
+    Trouble,
+    decode,
+    encode,
+    first_divergence,
+    redact,
+)
 
 HEADER = Header("s1", "2026-01-01T00:00:00Z", {"turns": {"silence_s": 0.7}})
 START = Entry(1, 0.5, ev.SpeechStarted(480), "idle", "listening", (fx.OpenTurn(1, 480, False),), Verdict.MOVE)
@@ -94,6 +108,102 @@ def test_a_damaged_journal_names_the_line(data: bytes, said: str) -> None:
 def test_lines_the_disk_lost_are_counted() -> None:
     journal = decode(written(HEADER, START, Lost(7), HEARD))
     assert (journal.entries, journal.lost) == ((START, HEARD), 7)
+
+
+# ---- piece by piece ----------------------------------------------------------------------------------------------
+
+LOST = Lost(7)
+DAMAGED = [encode(START), b"\n", b"nonsense\n", encode(HEARD), encode(LOST), encode(START), encode(HEARD)[:40]]
+
+
+def pieces(data: bytes, block: int) -> list[tuple[int, Any]]:
+    """What a reader gives, one entry at a time."""
+    out: list[tuple[int, Any]] = []
+    for line, piece in Reader(data[i : i + block] for i in range(0, len(data), block)):
+        out += enumerate(piece, line) if isinstance(piece, list) else [(line, piece)]
+    return out
+
+
+@pytest.mark.parametrize("block", [1, 2, 7, 100, 10_000])
+def test_a_reader_goes_on_behind_what_it_cannot_read_and_knows_the_line_of_everything(block: int) -> None:
+    found = pieces(written(HEADER) + b"".join(DAMAGED), block)
+
+    assert [line for line, _ in found] == [2, 4, 5, 6, 7, 8]
+    assert [piece for _, piece in found if not isinstance(piece, Trouble)] == [START, HEARD, LOST, START]
+    junk, cut = (piece for _, piece in found if isinstance(piece, Trouble))
+    assert (junk.line, junk.cut) == (4, False)
+    assert (cut.line, cut.cut) == (8, True)
+    assert "cut off" in cut.why
+
+
+def test_a_reader_reads_no_more_than_it_is_asked_for() -> None:
+    endless = chain([written(HEADER)], repeat(written(START) * 10))
+    found = list(islice(Reader(endless), 3))
+
+    assert [(line, len(piece)) for line, piece in found if isinstance(piece, list)] == [(2, 10), (12, 10), (22, 10)]
+
+
+def test_a_file_without_lines_is_given_up_early() -> None:
+    with pytest.raises(JournalError, match="not a journal"):
+        Reader(repeat(b"\0" * 65_536))
+    [(line, piece)] = Reader(chain([written(HEADER)], repeat(b"x" * 65_536)))
+    assert line == 2
+    assert isinstance(piece, Trouble)
+    assert piece.why == f"the line is longer than {LINE_MAX >> 20} MB"
+
+
+def test_a_source_that_breaks_off_is_a_trouble_at_the_next_line() -> None:
+    def breaking() -> Iterator[bytes]:
+        yield written(HEADER, START)
+        yield encode(HEARD)[:20]
+        raise JournalError("the disk is gone")
+
+    assert list(Reader(breaking())) == [(2, [START]), (3, Trouble(3, "the disk is gone", cut=True))]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"", "it is empty"),
+        (b" \n\n", "it is empty"),
+        (encode(START), "the header is missing: the first line is already a fact"),
+        (b'{"session":"s","started":"","base":1.5,"settings":{},"aura_tape":1}\n', "this is the tape of a recording"),
+        (b'{"time":"2026","level":"info","event":"server.listening"}\n', "this is a log, not a journal: `aura logs`"),
+        (b"RIFF\x00\x00", "not a journal of AURA"),
+        (b'{"session":"s","started":""}\n', "not a journal of AURA"),
+        (b'{"session":"s","aura_journal":2}\n', "missing required field `started`"),
+        (encode(msgspec.structs.replace(HEADER, version=1)), "written by an older AURA (format 1), this one reads 2"),
+        (encode(msgspec.structs.replace(HEADER, version=3)), "written by a newer AURA (format 3), this one reads 2"),
+        (b"[" * 100_000 + b"\n", "not a journal of AURA"),
+    ],
+)
+def test_a_file_that_is_no_journal_is_called_what_it_is(line: bytes, said: str) -> None:
+    with pytest.raises(JournalError) as caught:
+        Reader([line + encode(START)] if line.strip() else [line])
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (encode(START).replace(b"SpeechStarted", b"Unheard"), "unknown event 'Unheard'"),
+        (encode(START).replace(b"OpenTurn", b"OpenDoor"), "unknown effect 'OpenDoor'"),
+        (written(HEADER), "another journal begins here"),
+        (encode(START).replace(b'"at"', b'"x":' + b"[" * 9999 + b"]" * 9999 + b',"at"'), "nested too deeply"),
+        (encode(START).replace(b"0.5", b'"soon"'), "Expected `float`, got `str` - at `$.at`"),
+    ],
+)
+def test_a_line_that_is_no_fact_says_why(line: bytes, said: str) -> None:
+    [(_, first), (at, trouble), (_, last)] = Reader([written(HEADER, START), line, written(HEARD)])
+
+    assert (first, last) == ([START], [HEARD])
+    assert at == 3
+    assert isinstance(trouble, Trouble)
+    assert said in trouble.why
+
+
+# ---- comparing ---------------------------------------------------------------------------------------------------
 
 
 def test_the_first_divergence_is_found() -> None:

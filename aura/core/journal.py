@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any, TypeVar
 
 import msgspec
@@ -132,13 +132,16 @@ class Reader:
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
         self._blocks = iter(blocks)
-        self._rest = b""
-        while b"\n" not in self._rest and len(self._rest) <= LINE_MAX and (block := next(self._blocks, b"")):
-            self._rest += block
-        if not self._rest.strip():
+        head = bytearray()
+        for block in self._blocks:
+            head += block
+            if b"\n" in block or len(head) > LINE_MAX:
+                break
+        if not head.strip():
             raise JournalError("it is empty")
-        line, _, self._rest = self._rest.partition(b"\n")
+        line, _, rest = bytes(head).partition(b"\n")
         self.header = _header(line)
+        self._blocks = chain([rest], self._blocks)
 
     def __iter__(self) -> Iterator[tuple[int, Piece]]:
         line = 2
@@ -151,26 +154,22 @@ class Reader:
 
     def _whole_lines(self) -> Iterator[bytes | Trouble]:
         """The blocks again, but none ends inside a line except the last."""
-        rest, self._rest, error = self._rest, b"", ""
-        while True:
-            end = rest.rfind(b"\n") + 1
-            if end:
-                yield rest[:end]
-                rest = rest[end:]
-            if len(rest) > LINE_MAX:
-                yield Trouble(0, f"the line is longer than {LINE_MAX >> 20} MB")
-                return
-            try:
-                block = next(self._blocks, b"")
-            except JournalError as caught:
-                block, error = b"", str(caught)
-            if not block:
-                break
-            rest += block
-        if rest and not error:
-            yield rest
-        if error:
-            yield Trouble(0, error, cut=True)
+        begun = bytearray()
+        try:
+            for block in self._blocks:
+                end = block.rfind(b"\n") + 1
+                if end:
+                    yield bytes(begun) + block[:end]
+                    begun.clear()
+                begun += block[end:]
+                if len(begun) > LINE_MAX:
+                    yield Trouble(0, f"the line is longer than {LINE_MAX >> 20} MB")
+                    return
+        except JournalError as error:
+            yield Trouble(0, str(error), cut=True)
+        else:
+            if begun:
+                yield bytes(begun)
 
 
 def decode(data: bytes) -> Journal:

@@ -8,7 +8,7 @@ state before, state after and every order, those of late facts too.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import islice
 
 import msgspec
@@ -191,7 +191,7 @@ def _readable(pieces: Iterable[tuple[int, Piece]]) -> Iterator[Entry]:
             yield from piece
 
 
-def frames(reader: Reader) -> Iterator[Frame | Trouble]:
+def frames(reader: Reader) -> Generator[Frame | Trouble, None, None]:
     """Every fact that can be read, with what the conversation knew after it, and every place that cannot."""
     run = Rerun(fsm_settings(reader.header))
     turn, stopped = 0, False

@@ -48,6 +48,9 @@ class TapeHeader(msgspec.Struct, frozen=True, rename={"version": "aura_tape"}):
     tools: tuple[Tool, ...] = ()
     software: str = ""
     """Version of AURA that made it."""
+    from_fact: int = 0
+    """A branch had `settings` up to this fact, and `changed` from there on."""
+    changed: dict[str, Any] = {}
     version: int = VERSION
 
 
@@ -198,7 +201,7 @@ class Call(Note, frozen=True, tag="call"):
     digest: str = ""
     """Hash of the request."""
     text: str = ""
-    """The last message (chat), the sentence (tts), the function and its arguments (tool)."""
+    """The last message (chat), the sentence (tts), the arguments (tool), seconds of audio (stt)."""
 
 
 class Left(Note, frozen=True, tag="left"):

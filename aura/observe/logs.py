@@ -105,7 +105,8 @@ def hide_secrets(secrets: frozenset[str]) -> Processor:
     """Replace the values of fields that are named like a key, and values that are one."""
 
     def hidden(name: object, value: Any) -> Any:
-        if (isinstance(name, str) and secret_name(name)) or (isinstance(value, str) and value in secrets):
+        named = isinstance(name, str) and not isinstance(value, int | float) and secret_name(name)
+        if named or (isinstance(value, str) and value in secrets):
             return HIDDEN
         if isinstance(value, dict):
             return {inner: hidden(inner, deep) for inner, deep in value.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 from zlib import crc32
 
 import msgspec
@@ -49,8 +49,8 @@ class Seam(Protocol):
         """Number of the task that is going on."""
         ...
 
-    async def seam(self, call: Awaitable[T], note: Callable[[T], tape.Outcome]) -> T:
-        """Await a call to the outside; `note` says how its result stands on the tape."""
+    async def seam(self, call: Callable[[], Awaitable[T]], note: Callable[[T], tape.Outcome]) -> T:
+        """Call the outside and await it; `note` says how its result stands on the tape."""
         ...
 
     def note(self, note: tape.Note) -> None:
@@ -112,7 +112,7 @@ class Account:
         """It ended, by this error if there is one."""
         if error is None or isinstance(error, StopAsyncIteration | GeneratorExit):
             outcome = "ok"
-        elif isinstance(error, trio.Cancelled):
+        elif isinstance(error, trio.Cancelled | BaseExceptionGroup):
             outcome = "cancelled"
         else:
             outcome = error.code if isinstance(error, ProviderError) else "internal"
@@ -152,7 +152,8 @@ class Stream(Generic[M]):
     async def __aenter__(self) -> AsyncIterator[M]:
         account = self._account = self._begin()
         try:
-            self._items = await self._watch.seam.seam(self._inner.__aenter__(), lambda _: DONE)
+            entered = await self._watch.seam.seam(self._inner.__aenter__, lambda _: DONE)
+            self._items: AsyncIterator[M] | None = entered
         except BaseException as error:
             account.over(error)
             raise
@@ -163,15 +164,20 @@ class Stream(Generic[M]):
 
     async def __anext__(self) -> M:
         account, note = self._account, self._note
-        item = await self._watch.seam.seam(self._items.__anext__(), lambda item: note(account, item))
+        item = await self._watch.seam.seam(self._following, lambda item: note(account, item))
         account.item()
         return item
+
+    def _following(self) -> Awaitable[M]:
+        # A stream that was entered behind a tape has no items: what stands for the engine gives the rest itself.
+        items = self._items if self._items is not None else cast("AsyncIterator[M]", self._inner)
+        return items.__anext__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         try:
-            return await self._watch.seam.seam(self._inner.__aexit__(kind, error, trace), lambda _: DONE)
+            return await self._watch.seam.seam(lambda: self._inner.__aexit__(kind, error, trace), lambda _: DONE)
         finally:
             self._account.over(error)
 
@@ -245,13 +251,15 @@ class Utterance:
         self._bytes, self._crc = 0, 0
 
     async def __aenter__(self) -> Hearing:
-        self._hearing = await self._watch.seam.seam(self._inner.__aenter__(), lambda _: DONE)
+        hearing: Hearing | None = await self._watch.seam.seam(self._inner.__aenter__, lambda _: DONE)
+        # Behind a tape there is none: what stands for the recogniser hears it, for the case that the tape ends.
+        self._hearing = hearing if hearing is not None else cast("Hearing", self._inner)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        return await self._watch.seam.seam(self._inner.__aexit__(kind, error, trace), lambda _: DONE)
+        return await self._watch.seam.seam(lambda: self._inner.__aexit__(kind, error, trace), lambda _: DONE)
 
     def feed(self, pcm: bytes) -> None:
         """Take the next audio."""
@@ -261,18 +269,18 @@ class Utterance:
 
     async def so_far(self) -> Transcript:
         """The words until now."""
-        return await self._ask(self._hearing.so_far)
+        return await self._ask(lambda hearing: hearing.so_far())
 
     async def final(self) -> Transcript:
         """The words of the whole utterance."""
-        return await self._ask(self._hearing.final)
+        return await self._ask(lambda hearing: hearing.final())
 
-    async def _ask(self, ask: Callable[[], Awaitable[Transcript]]) -> Transcript:
+    async def _ask(self, ask: Callable[[Hearing], Awaitable[Transcript]]) -> Transcript:
         seconds = round(self._bytes / 2 / LISTEN_RATE_HZ, 3)
-        account = self._watch.call("stt", self._provider, f"{self._crc:08x}", audio_s=seconds)
+        account = self._watch.call("stt", self._provider, f"{self._crc:08x}", f"{seconds:g}", audio_s=seconds)
         error: BaseException | None = None
         try:
-            return await self._watch.seam.seam(ask(), tape.Heard)
+            return await self._watch.seam.seam(lambda: ask(self._hearing), tape.Heard)
         except BaseException as raised:
             error = raised
             raise
@@ -299,17 +307,20 @@ class ObservedTools:
         account = self.watch.call("tool", call.name, request_digest_of(call), call.arguments)
         error: BaseException | None = None
         try:
-            text = await self.watch.seam.seam(
-                self.inner.call(call, deferred), lambda text: tape.ToolDone(text, deferred.asked())
-            )
-            deferred.carry_out()
-            return text
+            done = await self.watch.seam.seam(lambda: self._call(call, deferred), lambda done: done)
+            deferred.carry_out(done.host)
+            return done.text
         except BaseException as raised:
             error = raised
-            deferred.forget()
             raise
         finally:
             account.over(error)
+
+    async def _call(self, call: ToolCall, host: DeferredHost) -> tape.ToolDone:
+        try:
+            return tape.ToolDone(await self.inner.call(call, host), host.asked())
+        finally:
+            host.forget()
 
 
 def request_digest_of(call: ToolCall) -> str:
@@ -318,19 +329,19 @@ def request_digest_of(call: ToolCall) -> str:
 
 
 class DeferredHost:
-    """The conversation as a tool sees it. A tool runs outside: what it asks for waits until it is back."""
+    """The conversation as a tool sees it. A tool runs outside: what it asks for is done when it is back."""
 
     def __init__(self, host: ToolHost) -> None:
         self._host = host
         self._waiting: list[tape.HostCall] = []
-        self._numbers = 0
+        self._promised = self._made = 0
         self._call_off: dict[int, Callable[[], None]] = {}
 
     def say_later(self, after_s: float, text: str) -> Callable[[], None]:
         """Speak `text` after that many seconds."""
         self._waiting.append(tape.HostCall(after_s, text))
-        self._numbers += 1
-        number = self._numbers
+        self._promised += 1
+        number = self._promised
         return lambda: self._waiting.append(tape.HostCall(cancels=number))
 
     def asked(self) -> tuple[tape.HostCall, ...]:
@@ -338,18 +349,16 @@ class DeferredHost:
         return tuple(self._waiting)
 
     def forget(self) -> None:
-        """The tool failed: what it asked for is not done."""
-        self._numbers -= sum(1 for ask in self._waiting if not ask.cancels)
+        """The tool is back: what it asked for is on its way, or it failed and nothing is to be done."""
         self._waiting.clear()
 
-    def carry_out(self) -> None:
+    def carry_out(self, asked: tuple[tape.HostCall, ...]) -> None:
         """Do what was asked for."""
-        waiting, self._waiting = self._waiting, []
-        first = self._numbers - sum(1 for ask in waiting if not ask.cancels)
-        for ask in waiting:
+        for ask in asked:
             if ask.cancels:
                 if call_off := self._call_off.pop(ask.cancels, None):
                     call_off()
             else:
-                first += 1
-                self._call_off[first] = self._host.say_later(ask.after_s, ask.text)
+                self._made += 1
+                self._call_off[self._made] = self._host.say_later(ask.after_s, ask.text)
+        self._promised = self._made

@@ -67,9 +67,9 @@ class Steps:
         """Run the conversation as its first task."""
         return await run(*args)
 
-    async def seam(self, call: Awaitable[T], note: Callable[[T], tape.Outcome]) -> T:
-        """Await a call to the outside; `note` says how its result stands on the tape."""
-        return await call
+    async def seam(self, call: Callable[[], Awaitable[T]], note: Callable[[T], tape.Outcome]) -> T:
+        """Call the outside and await it; `note` says how its result stands on the tape."""
+        return await call()
 
     def note(self, note: tape.Note) -> None:
         """Put something on the tape that is there to look at."""
@@ -162,13 +162,13 @@ class RecordedSteps(Steps):
             except BaseException as error:  # Trio's Cancelled and whatever else it delivers belongs to the coroutine
                 failure = error
 
-    async def seam(self, call: Awaitable[T], note: Callable[[T], tape.Outcome]) -> T:
-        """Await a call to the outside, in which time goes on, and put its outcome on the tape."""
+    async def seam(self, call: Callable[[], Awaitable[T]], note: Callable[[T], tape.Outcome]) -> T:
+        """Call the outside, in which time goes on, and put the outcome on the tape."""
         task = self._running
         self._outside.add(task)
         self._thaw()
         try:
-            value = await call
+            value = await call()
         except BaseException as error:
             self._back(task, describe(error))
             raise
@@ -185,9 +185,16 @@ class RecordedSteps(Steps):
         self._sink.note(note)
 
 
+def only_cancelled(error: BaseException) -> bool:
+    """Whether this is Trio's cancellation and nothing else; a nursery inside an engine puts it into groups."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1] is None
+    return isinstance(error, trio.Cancelled)
+
+
 def describe(error: BaseException) -> tape.Outcome:
     """What was raised by a call to the outside."""
-    if isinstance(error, trio.Cancelled):
+    if only_cancelled(error):
         return tape.Cancelled()
     if isinstance(error, StopAsyncIteration):
         return tape.Stop()
@@ -206,9 +213,9 @@ class RecordedLine:
 
     async def receive(self) -> str | bytes:
         """The next message; raises Ended."""
-        return await self._steps.seam(self._line.receive(), self._sink.received)
+        return await self._steps.seam(self._line.receive, self._sink.received)
 
     async def send(self, *messages: str | bytes) -> None:
         """Send messages; raises Ended."""
         self._sink.sent(messages)
-        await self._steps.seam(self._line.send(*messages), lambda _: tape.Done())
+        await self._steps.seam(lambda: self._line.send(*messages), lambda _: tape.Done())

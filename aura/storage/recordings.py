@@ -14,14 +14,16 @@ encodes and writes. When the disk cannot follow, the rest of that tape is given 
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 import structlog
@@ -29,11 +31,15 @@ import trio
 
 from aura.core import tape
 from aura.storage.journals import DAY, append, probe
-from aura.storage.taping import Scribe, Taken, finish
+from aura.storage.taping import HALF, Scribe, Taken, finish
 
 log = structlog.get_logger()
 
 HOUR_S = 3600.0
+IDLE_S = 600.0
+"""A recording that nobody wrote to for so long, and that this process does not make, has been left behind."""
+ITEM_BYTES = 200
+"""About the memory of one thing that waits, without its payload."""
 
 
 class RecordingSettings(msgspec.Struct, frozen=True):
@@ -70,25 +76,29 @@ class Recording:
         self.folder, self._room = folder, room
         self.scribe = Scribe()
         self.waiting: list[Taken] = [header]
-        self.bytes = 0
-        """Memory of what waits in payloads."""
+        self._weighed = 0
+        """How many of them are in `held`."""
+        self.held = self.size = 0
+        """Memory reserved for what waits; what lies on the disk. Bytes."""
+        self.taking = True
+        """Until it is over or lost."""
         self.lost = self.closed = False
 
     def step(self, at: float, task: int) -> None:
         """A task goes on."""
-        if not self.lost:
+        if self.taking:
             self.waiting.append((at, task))
 
     def outcome(self, at: float, task: int, outcome: tape.Outcome) -> None:
         """A task goes on out of a call to the outside."""
         if isinstance(outcome, tape.RawSound):
             self._weigh(len(outcome.chunk.pcm))
-        if not self.lost:
+        if self.taking:
             self.waiting.append((at, task, outcome))
 
     def note(self, note: tape.Note) -> None:
         """Something to look at."""
-        if not self.lost:
+        if self.taking:
             self.waiting.append(note)
 
     def received(self, message: str | bytes) -> tape.Outcome:
@@ -99,26 +109,37 @@ class Recording:
     def sent(self, messages: tuple[str | bytes, ...]) -> None:
         """Messages go to the client now."""
         self._weigh(sum(map(len, messages)))
-        if not self.lost:
+        if self.taking:
             self.waiting.append(messages)
 
     def close(self, why: str) -> None:
         """The conversation is over; what waits is still written."""
-        if not self.lost and not self.closed:
+        if self.taking:
             self.waiting.append(tape.TapeEnd(why))
-        self.closed = True
+        self.closed, self.taking = True, False
 
     def give_up(self, why: str) -> None:
         """Nothing more is recorded of this conversation."""
-        if not self.lost and not self.closed:
+        if not self.lost:
             self.waiting.append(tape.LostSteps())
-            self.lost = True
+            self.lost, self.taking = True, False
             log.error("recording.incomplete", recording=self.folder.name, why=why)
 
+    def take(self) -> tuple[list[Taken], int]:
+        """What waits, and the memory that was reserved for it. It waits no longer."""
+        taken = self.waiting, self.held
+        self.waiting, self.held, self._weighed = [], 0, 0
+        return taken
+
     def _weigh(self, size: int) -> None:
-        self.bytes += size
-        if not self._room(size):
-            self.give_up("the disk does not follow")
+        """Reserve memory for a message, and for everything that came since the last one."""
+        if self.taking:
+            size += ITEM_BYTES * (len(self.waiting) - self._weighed)
+            self._weighed = len(self.waiting)
+            if self._room(size):
+                self.held += size
+            else:
+                self.give_up("the disk does not follow")
 
 
 class Recordings:
@@ -147,44 +168,43 @@ class Recordings:
 
     async def run(self, nursery: trio.Nursery) -> None:
         """Carry everything to the disk until `end`, and finish what is over."""
+        finishing: set[Recording] = set()
         while True:
             with trio.move_on_after(self.settings.flush_s):
                 await self._ending.wait()
             ending = self._ending.is_set()
             await self.flush()
-            over = {recording for recording in self._open if recording.closed and not recording.waiting}
-            self._open -= over
+            if ending:  # the disk gets no second chance
+                await self.flush()
+            over = {recording for recording in self._open if recording.closed and not recording.waiting} - finishing
+            finishing = (finishing | over) & self._open
             for recording in over:
-                if self.settings.flac:
-                    nursery.start_soon(self.compress, recording.folder)
+                nursery.start_soon(self.finish, recording)
             if ending:
                 return
 
     async def flush(self) -> None:
-        """Write what waits now. A recording that the disk refuses ends there."""
-        work = [(recording, recording.waiting[:]) for recording in self._open if recording.waiting]
+        """Write what waits now. A recording that the disk refuses ends there, with a mark as soon as it has room."""
+        work = [(recording, *recording.take()) for recording in self._open if recording.waiting]
         if not work:
             return
-        freed = 0
-        for recording, items in work:
-            del recording.waiting[: len(items)]
-            freed += recording.bytes
-            recording.bytes = 0
-        jobs = [(recording.folder, recording.scribe, items) for recording, items in work]
+        jobs = [Job(recording.folder, recording.scribe, items) for recording, items, _ in work]
         results = await trio.to_thread.run_sync(write_all, jobs, abandon_on_cancel=True)
-        self._waiting -= freed
-        for (recording, _), (error, size) in zip(work, results, strict=True):
-            if error:
+        self._waiting -= sum(held for _, _, held in work)
+        for (recording, _, _), (error, size) in zip(work, results, strict=True):
+            recording.size += size
+            if error and not recording.lost:
                 recording.give_up(error)
-            elif size > self.settings.size_mb * 1e6:
+            elif error and not recording.closed:
+                recording.waiting.append(tape.LostSteps())
+            elif recording.taking and recording.size > self.settings.size_mb * 1e6:
                 recording.give_up(f"longer than {self.settings.size_mb:g} MB")
 
-    async def compress(self, folder: Path) -> None:
-        """Turn the audio of a conversation that is over into FLAC."""
-        try:
-            await trio.to_thread.run_sync(finish, folder, abandon_on_cancel=True, limiter=self._finishing)
-        except Exception as error:  # the raw audio is still there and can be read
-            log.warning("recording.not_compressed", recording=folder.name, error=f"{type(error).__name__}: {error}")
+    async def finish(self, recording: Recording) -> None:
+        """A recording is complete: turn its audio into FLAC."""
+        if self.settings.flac:
+            await trio.to_thread.run_sync(compress, recording.folder, abandon_on_cancel=True, limiter=self._finishing)
+        self._open.discard(recording)
 
     def end(self) -> None:
         """Close all recordings and let `run` write the rest and return."""
@@ -192,14 +212,18 @@ class Recordings:
             recording.close("cut short")
         self._ending.set()
 
-    async def prune_hourly(self) -> None:
-        """Keep to the limits of age and space."""
+    async def tidy_hourly(self) -> None:
+        """Keep to the limits of age and space, and finish what a process that was killed has left."""
         while True:
             keep = frozenset(recording.folder for recording in self._open)
             work = partial(prune, self.folder, self.settings, self.today(), keep)
             deleted = await trio.to_thread.run_sync(work, abandon_on_cancel=True)
             if deleted:
                 log.info("recording.pruned", recordings=deleted)
+            if self.settings.flac:
+                keep = frozenset(recording.folder for recording in self._open)
+                left = partial(compress_left, self.folder, keep, time.time() - IDLE_S)
+                await trio.to_thread.run_sync(left, abandon_on_cancel=True, limiter=self._finishing)
             await trio.sleep(HOUR_S)
 
 
@@ -214,7 +238,7 @@ async def open_recordings(
     recordings = Recordings(settings, data_dir, today)
     await trio.to_thread.run_sync(probe, recordings.folder)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(recordings.prune_hourly)
+        nursery.start_soon(recordings.tidy_hourly)
         ended, scope = trio.Event(), trio.CancelScope(shield=True)
 
         async def write() -> None:
@@ -237,20 +261,57 @@ async def open_recordings(
 # ---- blocking work, run in threads --------------------------------------------------------------------------------
 
 
-def write_all(jobs: list[tuple[Path, Scribe, list[Taken]]]) -> list[tuple[str, int]]:
-    """Append to files; per conversation why it could not be done, or an empty text, and its size so far."""
+class Job(NamedTuple):
+    """What is to be written of one conversation."""
+
+    folder: Path
+    scribe: Scribe
+    items: list[Taken]
+
+
+def write_all(jobs: list[Job]) -> list[tuple[str, int]]:
+    """Append to files; per conversation why it could not be done, or an empty text, and how many bytes were."""
     results = []
     for folder, scribe, items in jobs:
+        size = 0
         try:
+            if isinstance(items[0], tape.TapeHeader):
+                private(folder)
+            elif not folder.is_dir():  # somebody deleted it: without its beginning it is nothing
+                raise FileNotFoundError(errno.ENOENT, "its folder is gone")
             for name, data in scribe.encode(items).items():
                 append(folder / name, data)
-            results.append(("", sum(file.stat().st_size for file in folder.iterdir())))
+                size += len(data)
+            results.append(("", size))
         except OSError as error:
-            results.append((f"{type(error).__name__}: {error.strerror}", 0))
+            results.append((f"{type(error).__name__}: {error.strerror}", size))
         except Exception as error:  # a message that cannot be encoded must not end the recording of the others
             log.exception("recording.broken", recording=folder.name)
-            results.append((type(error).__name__, 0))
+            results.append((type(error).__name__, size))
     return results
+
+
+def private(folder: Path) -> None:
+    """Make the folder of a recording and that of its day, for nobody else to look into."""
+    for path in (folder.parent, folder):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def compress(folder: Path) -> None:
+    """Turn the audio of a conversation that is over into FLAC."""
+    try:
+        finish(folder)
+    except Exception as error:  # the raw audio is still there and can be read
+        log.warning("recording.not_compressed", recording=folder.name, error=f"{type(error).__name__}: {error}")
+
+
+def compress_left(folder: Path, keep: frozenset[Path], before: float) -> None:
+    """Compress what a process that was killed has left: recordings that nobody has written to since `before`."""
+    for path in sorted({file.parent for kind in ("raw", f"flac{HALF}") for file in folder.glob(f"*/*/*.{kind}")}):
+        if DAY.fullmatch(path.parent.name) and path not in keep:
+            with contextlib.suppress(OSError):
+                if max(file.stat().st_mtime for file in path.iterdir()) < before:
+                    compress(path)
 
 
 def prune(folder: Path, settings: RecordingSettings, today: date, keep: frozenset[Path]) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-from binascii import a2b_base64
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from aura.core import g711, tape
-from aura.core.errors import ProtocolFault
 from aura.core.wire import client
 from aura.core.wire.session_object import Pcm, WireFormat
 
@@ -23,8 +22,7 @@ Taken = tuple[float, int] | tuple[float, int, tape.Outcome] | tape.TapeHeader | 
 """A step, a step out of a call to the outside, a note, or messages that went to the client."""
 
 _APPEND = re.compile(r'"type"\s*:\s*"input_audio_buffer\.append"')
-_DELTA = '"delta":"'
-_ITEM = re.compile(r'"item_id":"([^"]*)"')
+_DELTA = re.compile(r'"type":"response\.output_audio\.delta"')
 _DESCRIBES = re.compile(r'"type":"session\.(?:created|updated)"')
 
 
@@ -50,6 +48,13 @@ class _SessionMessage(msgspec.Struct, frozen=True):
     session: _Session
 
 
+class _Delta(msgspec.Struct, frozen=True):
+    delta: bytes
+    item_id: str = ""
+
+
+_append = msgspec.json.Decoder(client.Append)
+_delta = msgspec.json.Decoder(_Delta)
 _session_message = msgspec.json.Decoder(_SessionMessage)
 
 
@@ -61,18 +66,20 @@ class Scribe:
         self._item = ""
 
     def encode(self, items: Sequence[Taken]) -> dict[str, bytes]:
-        """The bytes to append, by file name."""
-        lines: list[tape.Line | tape.TapeHeader] = []
+        """The bytes to append, by file name. The tape comes last: it must not tell of audio that was not written."""
+        lines: list[tape.Line | tape.TapeHeader | tuple[float, int, tape.Outcome]] = []
         audio: defaultdict[str, list[bytes]] = defaultdict(list)
         for item in items:
-            if isinstance(item, tape.Note | tape.TapeHeader):
+            if not isinstance(item, tuple):
                 lines.append(item)  # type: ignore[arg-type]
             elif isinstance(item[0], str | bytes):
                 lines += [self._sent(message, audio) for message in item]
+            elif len(item) == 2:
+                lines.append(item)  # type: ignore[arg-type]
             else:
-                at, task, *outcome = item
-                lines.append(tape.Step(at, task, self._outcome(outcome[0], audio) if outcome else None))  # type: ignore[arg-type]
-        return {TAPE: tape.encode(lines), **{f"{name}.raw": b"".join(parts) for name, parts in audio.items()}}
+                at, task, outcome = item
+                lines.append((at, task, self._outcome(outcome, audio)))  # type: ignore[arg-type]
+        return {**{f"{name}.raw": b"".join(parts) for name, parts in audio.items()}, TAPE: tape.encode(lines)}  # type: ignore[arg-type]
 
     def _outcome(self, outcome: tape.Outcome, audio: defaultdict[str, list[bytes]]) -> tape.Outcome:
         match outcome:
@@ -85,74 +92,90 @@ class Scribe:
                 return outcome
 
     def _received(self, message: str | bytes, audio: defaultdict[str, list[bytes]]) -> tape.Outcome:
-        if isinstance(message, str) and not _APPEND.search(message[:300]):
+        if isinstance(message, bytes):
+            audio[f"in.{self._in}"].append(message)
+            return tape.Audio(len(message), self._in, binary=True)
+        append = appended(message)
+        if append is None:
             return tape.Text(message)
-        try:
-            append = client.decode(message, binary=True)
-        except ProtocolFault:
-            append = None
-        if not isinstance(append, client.Append) or not append.audio:
-            return tape.Text(message if isinstance(message, str) else message.decode("latin-1"))
         audio[f"in.{self._in}"].append(append.audio)
-        return tape.Audio(len(append.audio), self._in, isinstance(message, bytes), append.event_id)
+        return tape.Audio(len(append.audio), self._in, event_id=append.event_id)
 
     def _sent(self, message: str | bytes, audio: defaultdict[str, list[bytes]]) -> tape.AnyNote:
         if isinstance(message, bytes):
             payload = message
-        elif '"response.output_audio.delta"' in message[:160]:
-            found = _ITEM.search(message)
-            self._item = found[1] if found else ""
-            begin = message.rfind(_DELTA) + len(_DELTA)
-            payload = a2b_base64(message[begin : message.index('"', begin)])
+        elif _DELTA.search(message, 0, 160):
+            delta = _delta.decode(message)
+            payload, self._item = delta.delta, delta.item_id
+            if not payload:  # it names the item of the binary messages that follow
+                return tape.Sent(message)
         else:
-            if _DESCRIBES.search(message[:300]):
+            if _DESCRIBES.search(message, 0, 300):
                 formats = _session_message.decode(message).session.audio
                 self._in, self._out = formats.input.name(), formats.output.name()
             return tape.Sent(message)
-        if not payload:  # names the item of the binary messages that follow
-            assert isinstance(message, str)
-            return tape.Sent(message)
         audio[f"out.{self._out}"].append(payload)
         return tape.SentAudio(len(payload), self._out, tape.digest(message), self._item)
+
+
+def appended(message: str) -> client.Append | None:
+    """A message that carries audio, as the conversation will read it; None: it is another one, or it will be refused."""
+    if not _APPEND.search(message, 0, 300):
+        return None
+    try:
+        append = _append.decode(message)
+    except (ValueError, RecursionError):
+        return None
+    return append if 0 < len(append.audio) <= client.MAX_APPEND_BYTES else None
 
 
 def finish(folder: Path) -> None:
     """Turn a conversation's raw audio into FLAC, losslessly; what FLAC cannot hold exactly stays as it is."""
     import soundfile
 
+    for left in folder.glob(f"*{HALF}"):
+        left.unlink()
     for raw in sorted(folder.glob("*.raw")):
         encoding, rate = raw.stem.split(".")[1:]
-        flac, half = raw.with_suffix(".flac"), raw.with_suffix(".flac.part")
+        flac = raw.with_suffix(".flac")
+        if flac.exists():  # somebody was killed between the last two lines
+            raw.unlink()
+            continue
+        if (size := raw.stat().st_size) == 0 or size % SAMPLE_BYTES[encoding]:
+            continue
+        half = flac.with_name(flac.name + HALF)
+        half.touch(mode=0o600)
         with (
             raw.open("rb") as source,
             soundfile.SoundFile(half, "w", int(rate), 1, "PCM_16", format="FLAC", compression_level=0.0) as sink,
         ):
-            exact = True
-            while exact and (block := source.read(BLOCK)):
-                exact = len(block) % SAMPLE_BYTES[encoding] == 0
-                exact = exact and encoded(decoded(block, encoding), encoding) == block
-                if exact:
-                    sink.write(decoded(block, encoding))
-        if exact:
-            half.rename(flac)
-            raw.unlink()
-        else:
-            half.unlink()
+            while block := source.read(BLOCK):
+                sink.write(decoded(block, encoding))
+        with half.open("rb") as file:
+            os.fsync(file.fileno())
+        half.rename(flac)
+        raw.unlink()
 
 
+HALF = ".part"
+"""Follows the name of a FLAC file that is not complete yet."""
 BLOCK = 1 << 18
 SAMPLE_BYTES = {"pcm16": 2, "pcmu": 1, "pcma": 1}
 
+# In µ-law there are two zeros. The second one is kept as the sample -1, which µ-law does not have.
+_ULAW_DECODE, _ULAW_ENCODE = g711.ULAW_DECODE.copy(), g711.ULAW_ENCODE.copy()
+_ULAW_DECODE[0x7F], _ULAW_ENCODE[0xFFFF] = -1, 0x7F
+
 
 def decoded(data: bytes, encoding: str) -> npt.NDArray[np.int16]:
-    """Bytes of a format as samples."""
+    """Bytes of a format as samples, each in its own."""
     if encoding == "pcm16":
         return np.frombuffer(data, "<i2")
-    return g711.decode(data, g711.ULAW_DECODE if encoding == "pcmu" else g711.ALAW_DECODE)
+    return g711.decode(data, _ULAW_DECODE if encoding == "pcmu" else g711.ALAW_DECODE)
 
 
 def encoded(samples: npt.NDArray[np.int16], encoding: str) -> bytes:
-    """The way back."""
+    """The way back, exactly."""
     if encoding == "pcm16":
-        return samples.astype("<i2").tobytes()
-    return g711.encode(samples, g711.ULAW_ENCODE if encoding == "pcmu" else g711.ALAW_ENCODE)
+        return samples.astype("<i2", copy=False).tobytes()
+    return g711.encode(samples, _ULAW_ENCODE if encoding == "pcmu" else g711.ALAW_ENCODE)

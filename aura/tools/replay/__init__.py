@@ -1,0 +1,1 @@
+"""`aura replay`: run a recorded conversation again, exactly or with something changed."""
