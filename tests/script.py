@@ -13,14 +13,17 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import trio
 
 from aura.core import events as ev
 from aura.core.dialogue import DialogueSettings
 from aura.core.errors import ProviderError
 from aura.core.guards import FsmSettings
+from aura.core.journal import Header, encode
 from aura.core.ports import (
     FRAME_BYTES,
     ChatItem,
@@ -36,16 +39,19 @@ from aura.core.ports import (
     Transcript,
     Voice,
 )
+from aura.core.tape import TapeHeader
 from aura.core.turns import TurnSettings
+from aura.providers.observed import observed
 from aura.session.build import Sections, Who, hold
 from aura.session.client import Client
 from aura.session.desk import Desk
 from aura.session.line import Ended
 from aura.session.replies import Setup
 from aura.session.session import Fact, Session, SessionSettings, Tap
-from aura.session.steps import Steps
-from aura.session.taps import timing_tap
+from aura.session.steps import RecordedLine, RecordedSteps, Steps
+from aura.session.taps import journal_tap, timing_tap
 from aura.stages.transcribe import TranscribeSettings
+from aura.storage.recordings import Job, Recording, write_all
 
 LOUD = b"\x01" * FRAME_BYTES
 QUIET = b"\x00" * FRAME_BYTES
@@ -290,8 +296,12 @@ async def stage(
     turns: TurnSettings | None = None,
     options: dict[str, Any] | None = None,
     greeting: str = "",
+    record: Path | None = None,
 ) -> AsyncIterator[Scene]:
-    """Run a conversation in the background of the block; leaving the block hangs up."""
+    """Run a conversation in the background of the block; leaving the block hangs up.
+
+    `record` is the folder that becomes its recording.
+    """
     scene = Scene()
     scene.connect()
     scene.stt, scene.chat = Recogniser(stt_s), Model(list(answers or []), first_token_s, token_s)
@@ -312,23 +322,44 @@ async def stage(
             "audio": {"input": {"format": {"type": "audio/pcm", "rate": 16000}, "transcription": {"model": "test"}}}
         }
         described = desk.view.session.apply(patch)
-        desk.configure(described)
-        desk.view.session = described
+        if record is None:
+            desk.configure(described)
+            desk.view.session = described
         if options:
             desk.take(json.dumps({"type": "session.update", "session": {"type": "realtime", **options}}))
 
+    kept: list[bytes] = [encode(Header("sess_test", ""))]
+
     def taps(client: Client) -> list[Tap]:
-        return [scene.facts.append, timing_tap(client.metrics)]
+        return [scene.facts.append, timing_tap(client.metrics), journal_tap(kept.append, words=True)]
 
     def speak(frame: bytes) -> None:
-        scene.desk._append(type("Message", (), {"audio": frame})())
+        if record is None:
+            scene.desk._append(type("Message", (), {"audio": frame})())
+        else:
+            scene.inbox.send_nowait(frame)
 
     scene.user = User(scene, speak)
+    who = Who("sess_test", {"model": "test"})
+    steps, line = Steps(), scene
+    if record is not None:
+        who = Who("sess_test", {"aura": "binary,events"})
+        header = TapeHeader(who.ident, "", trio.current_time(), msgspec.to_builtins(sections), who.query)
+        names = dict.fromkeys(("stt", "chat", "tts", "backup_tts"), "scripted")
+        header = msgspec.structs.replace(header, engines=names, tools=kit.toolbox.tools())
+        recording = Recording(record, header, lambda _: True)
+        steps = RecordedSteps(recording)
+        kit, line = observed(kit, steps, lambda _: None), RecordedLine(scene, steps, recording)
+        heard = {"format": {"type": "audio/pcm", "rate": 16000}, "transcription": {"model": "test"}}
+        scene.user.send(type="session.update", session={"type": "realtime", "audio": {"input": heard}})
     async with trio.open_nursery() as nursery:
 
         async def run() -> None:
-            who = Who("sess_test", {"model": "test"})
-            scene.ended = await hold(sections, who, kit, scene, Steps(), taps, begun=begun)
+            scene.ended = await steps.root(hold, sections, who, kit, line, steps, taps, (), begun)
+            if record is not None:
+                recording.close(scene.ended)
+                write_all([Job(record, recording.scribe, recording.waiting)])
+                (record / "journal.jsonl").write_bytes(b"".join(kept))
             scene.over.set()
 
         nursery.start_soon(run)

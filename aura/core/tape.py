@@ -44,7 +44,7 @@ class TapeHeader(msgspec.Struct, frozen=True, rename={"version": "aura_tape"}):
     query: dict[str, str] = {}
     """What the client asked for in its address."""
     engines: dict[str, str] = {}
-    """Which engine answered for each part."""
+    """Name of the engine that answered for each part: stt, chat, tts, backup_tts."""
     tools: tuple[Tool, ...] = ()
     software: str = ""
     """Version of AURA that made it."""

@@ -86,7 +86,7 @@ def recorded_kit(header: TapeHeader, detector: Callable[[], VoiceDetector]) -> K
         RecordedStt(names.get("stt", "")),
         RecordedChat(names.get("chat", "")),
         RecordedTts(names.get("tts", "")),
-        RecordedTts("offline"),
+        RecordedTts(names.get("backup_tts", "")),
         detector,
         RecordedTools(header.tools),
     )

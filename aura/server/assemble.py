@@ -112,9 +112,10 @@ class House:
         config = self.config
         if not config.storage.record or not config.recording.wants(who.query):
             return None
-        engines: dict[str, str] = {part: config.engine(part) for part in registry.ENGINES}
+        kit = self.kit
+        engines = {"stt": kit.stt.name, "chat": kit.chat.name, "tts": kit.tts.name, "backup_tts": kit.backup_tts.name}
         settings = msgspec.to_builtins(self.sections)
-        tools = self.kit.toolbox.tools()
+        tools = kit.toolbox.tools()
         began = trio.current_time()
         header = TapeHeader(who.ident, now_utc(), began, settings, who.query, engines, tools, __version__)
         return self.recordings.begin(header)

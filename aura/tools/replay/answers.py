@@ -335,7 +335,7 @@ def branch_kit(read: Tape, answers: Answers, real: Real, fallback: Kit) -> Kit:
         BranchStt(names.get("stt", ""), answers, real, fallback.stt),
         BranchChat(names.get("chat", ""), answers, real, fallback.chat),
         voice,
-        BranchTts("offline", answers, real, fallback.backup_tts),
+        BranchTts(names.get("backup_tts", ""), answers, real, fallback.backup_tts),
         fallback.detector,
         BranchTools(read.header.tools, answers, real, fallback.toolbox),
     )
