@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import aura.core.sentences
     import aura.core.turns
     import aura.observe.logs
+    import aura.observe.otel
     import aura.providers.http
     import aura.providers.offline.stt_settings
     import aura.providers.offline.tts
@@ -90,6 +91,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     sentences: aura.core.sentences.SentenceSettings
     playout: aura.core.pacing.PlayoutSettings
     logs: aura.observe.logs.LogSettings
+    otel: aura.observe.otel.OtelSettings
     storage: aura.storage.journals.StorageSettings
     recording: aura.storage.recordings.RecordingSettings
     origins: dict[str, str]

@@ -24,15 +24,26 @@ T = TypeVar("T")
 Run = Callable[..., Coroutine[Any, Any, Any]]
 
 
-class StepClock(trio.abc.Clock):
-    """Real time that stands still within a step of a recorded conversation, so that one number on the tape tells it."""
+class StepClock(trio.abc.Clock, trio.abc.Instrument):
+    """Real time that, for recorded conversations, stands still within a pass of the event loop.
+
+    It is the number by which the loop lets deadlines run out in that pass. With it on the tape a replay lets the same
+    ones run out before the same steps: a task whose deadline and whose answer come together is decided as it was.
+    """
 
     def __init__(self) -> None:
         self._offset = random.uniform(10_000, 1_000_000) - time.perf_counter()
         self._frozen: float | None = None
+        self._pass: float | None = None
+        self._shown = True
+        """Whether the loop has asked for the time of this pass."""
 
     def start_clock(self) -> None:
         """Nothing to do."""
+
+    def after_io_wait(self, timeout: float) -> None:
+        """A pass begins. The loop asks for the time next."""
+        self._pass, self._shown = self.real_time(), False
 
     def real_time(self) -> float:
         """Now, whatever stands still."""
@@ -40,16 +51,23 @@ class StepClock(trio.abc.Clock):
 
     def current_time(self) -> float:
         """Now, in seconds."""
-        return self._frozen if self._frozen is not None else self._offset + time.perf_counter()
+        if self._frozen is not None:
+            return self._frozen
+        if not self._shown and self._pass is not None:
+            self._shown = True
+            return self._pass
+        return self._offset + time.perf_counter()
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
         """Seconds until then."""
         return deadline - self.current_time()
 
     def freeze(self) -> float:
-        """Stand still; returns the time."""
-        self._frozen = now = self._offset + time.perf_counter()
-        return now
+        """Stand still; returns the time of the pass. Needs to be an instrument of the loop."""
+        if self._pass is None:  # it became one within this pass
+            self._pass = self.real_time()
+        self._frozen = self._pass
+        return self._pass
 
     def thaw(self) -> None:
         """Go on."""
@@ -117,6 +135,8 @@ class RecordedSteps(Steps):
     def __init__(self, sink: TapeSink) -> None:
         self._sink = sink
         clock = trio.lowlevel.current_clock()
+        if isinstance(clock, StepClock):
+            trio.lowlevel.add_instrument(clock)
         self._freeze = clock.freeze if isinstance(clock, StepClock) else clock.current_time
         self._thaw = clock.thaw if isinstance(clock, StepClock) else lambda: None
         self._tasks = 0

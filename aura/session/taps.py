@@ -82,6 +82,31 @@ def timing_tap(*tell: Callable[[TurnTimes], None]) -> Tap:
     return tap
 
 
+class Told(Protocol):
+    """What is needed of a conversation that is told of elsewhere (OpenTelemetry)."""
+
+    def fact(self, at: float, event: ev.Event) -> None:
+        """A fact passed through the session's door."""
+        ...
+
+    def turn(self, at: float, times: TurnTimes) -> None:
+        """A reply became audible."""
+        ...
+
+
+def spans_tap(told: Told) -> Tap:
+    """Facts and the accounts of turns, for OpenTelemetry."""
+    timeline = Timeline()
+
+    def tap(fact: Fact) -> None:
+        times = timeline.note(fact.at, fact.event, fact.step)
+        told.fact(fact.at, fact.event)
+        if times:
+            told.turn(fact.at, times)
+
+    return tap
+
+
 def metrics_tap(metrics: Counts) -> Tap:
     """Counts turns, barge-ins, failures and late facts."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +21,8 @@ class Tape(msgspec.Struct, frozen=True):
     folder: Path
     header: tape.TapeHeader
     lines: tuple[tape.Line, ...]
+    redacted: tuple[str, ...] = ()
+    """What was taken out when it was exported: words, audio."""
 
     @property
     def steps(self) -> tuple[tape.Step, ...]:
@@ -32,17 +35,42 @@ class Tape(msgspec.Struct, frozen=True):
         return bool(self.lines) and isinstance(self.lines[-1], tape.TapeEnd)
 
 
-def read_tape(folder: Path) -> Tape:
-    """The tape in the folder of a recording. Raises TapeError, one line with file and position."""
+class _Redacted(msgspec.Struct, frozen=True):
+    redacted: tuple[str, ...] = ()
+
+
+_redacted = msgspec.json.Decoder(_Redacted)
+
+
+def taken_out(first_line: bytes) -> tuple[str, ...]:
+    """What the first line of a tape says was taken out when it was exported."""
+    try:
+        return _redacted.decode(first_line).redacted
+    except (ValueError, RecursionError):
+        return ()
+
+
+def read_tape(folder: Path, *, redacted: bool = False) -> Tape:
+    """The tape in the folder of a recording. Raises TapeError, one line with file and position.
+
+    One from which something was taken out can be looked at (`redacted`), but not run again.
+    """
     path = folder / TAPE
     try:
         with path.open("rb") as file:
-            header = tape.decode_header(file.readline(), str(path))
-            return Tape(folder, header, tuple(tape.decode(file, str(path))))
+            first = file.readline()
+            header, missing = tape.decode_header(first, str(path)), taken_out(first)
+            if missing and not redacted:
+                raise TapeError(
+                    f"{path}:1: {' and '.join(missing)} were taken out of this recording when it was exported: only "
+                    "its transitions can be replayed (--depth transitions)"
+                )
+            return Tape(folder, header, tuple(tape.decode(file, str(path))), missing)
     except OSError as error:
         raise TapeError(f"{path}: {error.strerror}: this is no recording that can be run again") from None
 
 
+_STREAM = re.compile(r"(?:in|voice|out)\.(?:pcm16|pcmu|pcma)\.[0-9]{1,6}")
 AHEAD = 1 << 15
 """Samples read from FLAC at once: every read costs as much as decoding a thousand."""
 
@@ -76,6 +104,8 @@ class SoundFile:
     """One stream, raw or FLAC, as the bytes that it was recorded from."""
 
     def __init__(self, folder: Path, stream: str) -> None:
+        if not _STREAM.fullmatch(stream):
+            raise TapeError(f"{folder / 'tape.jsonl'}: no audio is called {stream[:40]!r}")
         self._encoding = stream.split(".")[1]
         self.path = folder / f"{stream}.flac"
         self.position = 0
@@ -97,12 +127,18 @@ class SoundFile:
         if self._raw is not None:
             data = self._raw.read(size)
         else:
-            while len(self._ahead) - self._taken < size and (block := self._flac.read(AHEAD, "int16")).size:
-                self._ahead, self._taken = self._ahead[self._taken :] + encoded(block, self._encoding), 0
+            while len(self._ahead) - self._taken < size and (block := self._block()):
+                self._ahead, self._taken = self._ahead[self._taken :] + block, 0
             data = self._ahead[self._taken : self._taken + size]
             self._taken += len(data)
         self.position += len(data)
         return data
+
+    def _block(self) -> bytes:
+        try:
+            return encoded(self._flac.read(AHEAD, "int16"), self._encoding)
+        except soundfile.LibsndfileError as error:
+            raise TapeError(f"{self.path}: damaged near byte {self.position} of its audio: {error}") from None
 
     def close(self) -> None:
         """Close the file."""

@@ -78,7 +78,7 @@ class Scribe:
                 lines.append(item)  # type: ignore[arg-type]
             else:
                 at, task, outcome = item
-                lines.append((at, task, self._outcome(outcome, audio)))  # type: ignore[arg-type]
+                lines.append((at, task, self._outcome(outcome, audio)))
         return {**{f"{name}.raw": b"".join(parts) for name, parts in audio.items()}, TAPE: tape.encode(lines)}  # type: ignore[arg-type]
 
     def _outcome(self, outcome: tape.Outcome, audio: defaultdict[str, list[bytes]]) -> tape.Outcome:
@@ -119,7 +119,7 @@ class Scribe:
 
 
 def appended(message: str) -> client.Append | None:
-    """A message that carries audio, as the conversation will read it; None: it is another one, or it will be refused."""
+    """A message that carries audio, as the conversation reads it; None: it is another one, or will be refused."""
     if not _APPEND.search(message, 0, 300):
         return None
     try:

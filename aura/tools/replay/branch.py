@@ -84,10 +84,21 @@ class BranchClock(TapeClock):
         super().__init__(base)
         self._since: float | None = None
         self._frozen: float | None = None
+        self._pass, self._shown = base, True
+
+    def after_io_wait(self, timeout: float) -> None:
+        """A pass begins: its time is that of all steps in it (as in `session.steps.StepClock`)."""
+        super().after_io_wait(timeout)
+        self._pass, self._shown = self.real_time(), False
 
     def current_time(self) -> float:
         """Seconds on the recorded session's clock."""
-        return self._frozen if self._frozen is not None else self.real_time()
+        if self._frozen is not None:
+            return self._frozen
+        if not self._shown:
+            self._shown = True
+            return self._pass
+        return self.real_time()
 
     def real_time(self) -> float:
         """The same, also within a step."""
@@ -108,8 +119,8 @@ class BranchClock(TapeClock):
 
     def freeze(self) -> float:
         """Stand still within a step."""
-        self._frozen = now = self.real_time()
-        return now
+        self._frozen = self._pass
+        return self._pass
 
     def thaw(self) -> None:
         """The step is over."""

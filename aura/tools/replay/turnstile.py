@@ -2,7 +2,11 @@
 
 The counterpart of `session.steps.RecordedSteps`: it stands around each task's coroutine and lets it go on when its
 turn on the tape has come; a call to the outside is answered with what the tape says. The clock shows the time of the
-last step and jumps from one to the next, so that a conversation runs as fast as its own code.
+steps and jumps from one to the next, so that a conversation runs as fast as its own code.
+
+Steps with the same time belonged to one pass of the event loop, which let deadlines run out before the first of them
+and at no other time. So it does here: the clock moves when the last step of a pass is done, and the next one comes no
+sooner than the loop has seen the new time.
 
 Between two steps Trio may run tasks in any order: whoever comes too early waits. A task whose turn it is and that
 does not come although nobody else can move is a divergence.
@@ -24,11 +28,12 @@ from aura.session.steps import Run, Steps
 T = TypeVar("T")
 
 
-class TapeClock(trio.abc.Clock):
-    """Shows the time on the tape."""
+class TapeClock(trio.abc.Clock, trio.abc.Instrument):
+    """Shows the time on the tape, and counts the passes of the event loop."""
 
     def __init__(self, base: float) -> None:
         self.now = base
+        self.passes = 0
 
     def start_clock(self) -> None:
         """Nothing to do."""
@@ -40,6 +45,10 @@ class TapeClock(trio.abc.Clock):
     def deadline_to_sleep_time(self, deadline: float) -> float:
         """Seconds until then, which nobody will wait for."""
         return deadline - self.now
+
+    def after_io_wait(self, timeout: float) -> None:
+        """A pass begins: next, the loop looks at the time and lets deadlines run out."""
+        self.passes += 1
 
 
 class Library(Protocol):
@@ -60,7 +69,13 @@ class ReplayedSteps(Steps):
         self.why = ""
         """How it parted from the tape, if it did."""
         self.over = trio.Event()
-        self._clock = trio.lowlevel.current_clock()
+        clock = trio.lowlevel.current_clock()
+        assert isinstance(clock, TapeClock)
+        trio.lowlevel.add_instrument(clock)
+        self._clock = clock
+        self._moved = -1
+        """The pass in which the clock was moved last."""
+        self._move()
         self._tasks = 0
         self._running = 0
         self._outside: set[int] = set()
@@ -103,6 +118,7 @@ class ReplayedSteps(Steps):
                 return stop.value
             finally:
                 self._stands()
+                self._let_next()
             try:
                 result, failure = (yield trap), None
             except BaseException as error:
@@ -118,7 +134,6 @@ class ReplayedSteps(Steps):
             return await self._beyond(task, call, note)
         outcome = self.steps[self.position].outcome
         if isinstance(outcome, tape.Cancelled):
-            self._show_time()
             try:
                 await trio.sleep_forever()
             finally:  # Cancelled is here
@@ -152,28 +167,39 @@ class ReplayedSteps(Steps):
 
     # ---- whose turn it is
 
-    def _is_due(self, task: int) -> bool:
-        return self.over.is_set() or (self.position < len(self.steps) and self.steps[self.position].task == task)
+    def _is_next(self, task: int) -> bool:
+        return self.position < len(self.steps) and self.steps[self.position].task == task
 
-    def _show_time(self) -> None:
-        if not self.over.is_set():
-            self._clock.now = self.steps[self.position].at  # type: ignore[attr-defined]
+    def _is_due(self, task: int) -> bool:
+        return self.over.is_set() or (self._is_next(task) and self._has_come())
+
+    def _has_come(self) -> bool:
+        """Whether the loop has seen the time of the next step."""
+        return self.steps[self.position].at == self._clock.now and self._clock.passes > self._moved
+
+    def _move(self) -> None:
+        """Move the clock to the next step."""
+        if self.position < len(self.steps) and self.steps[self.position].at != self._clock.now:
+            self._clock.now, self._moved = self.steps[self.position].at, self._clock.passes
+
+    def _let_next(self) -> None:
+        """A step is done: who comes next may get ready."""
+        if not self.over.is_set() and self.position < len(self.steps):
+            self._move()
+            following = self._parked.pop(self.steps[self.position].task, None)
+            if following is not None:
+                trio.lowlevel.reschedule(following)
 
     def _take(self, task: int, outcome: tape.Outcome | None = None, value: Any = None) -> tape.Step | None:
-        """It goes on, with this from the outside; who comes next may get ready."""
+        """It goes on, with this from the outside."""
         self._running = task
         self._outside.discard(task)
         if self.over.is_set():
             self._went(task, outcome, value)
             return None
         step = self.steps[self.position]
-        self._show_time()
         self._went(task, outcome, value)
         self.position += 1
-        if self.position < len(self.steps):
-            following = self._parked.pop(self.steps[self.position].task, None)
-            if following is not None:
-                trio.lowlevel.reschedule(following)
         return step
 
     def _went(self, task: int, outcome: tape.Outcome | None, value: Any) -> None:
@@ -184,7 +210,10 @@ class ReplayedSteps(Steps):
 
     async def _park(self, task: int) -> None:
         """Wait for the turn. A cancellation waits too: it is delivered when the task goes on."""
-        self._parked[task] = trio.lowlevel.current_task()
+        if self._is_next(task):  # the loop has not seen the time yet: it does before the next pass
+            trio.lowlevel.reschedule(trio.lowlevel.current_task())
+        else:
+            self._parked[task] = trio.lowlevel.current_task()
         await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
 
     # ---- the end
@@ -203,20 +232,14 @@ class ReplayedSteps(Steps):
         self._parked.clear()
 
     async def supervise(self) -> None:
-        """Move the clock when nobody can go on, until the tape is over or its next step does not come."""
-        waited_for = -1
-        while not self.over.is_set():
-            await trio.testing.wait_all_tasks_blocked()
-            if self.over.is_set():
-                return
-            if self.position >= len(self.steps):
-                self.release()
-            elif waited_for != self.position:
-                waited_for = self.position
-                self._show_time()
-            else:
-                self._running = self.steps[self.position].task
-                self.part("went on here then, and waits now")
+        """Notice that nobody can go on: the tape is over, or its next step does not come."""
+        await trio.testing.wait_all_tasks_blocked()
+        if self.over.is_set():
+            return
+        if self.position < len(self.steps):
+            self._running = self.steps[self.position].task
+            self.part("went on here then, and waits now")
+        self.release()
 
 
 def describe_outcome(outcome: tape.Outcome) -> str:

@@ -1,0 +1,1 @@
+"""`aura logs`: what happened in conversations, read from structured logs and journals."""
