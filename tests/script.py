@@ -45,7 +45,7 @@ from aura.providers.observed import observed
 from aura.session.build import Sections, Who, hold
 from aura.session.client import Client
 from aura.session.desk import Desk
-from aura.session.line import Ended
+from aura.session.line import Ended, Line
 from aura.session.replies import Setup
 from aura.session.session import Fact, Session, SessionSettings, Tap
 from aura.session.steps import RecordedLine, RecordedSteps, Steps
@@ -283,6 +283,64 @@ class Scene:
         return [(m.role, m.text) for m in self.session.dialogue.messages() if m.role != "system"]
 
 
+HEARD = {"format": {"type": "audio/pcm", "rate": 16000}, "transcription": {"model": "test"}}
+
+
+class Setting:
+    """How a scene's conversation is run: plainly, or recorded in a folder."""
+
+    def __init__(self, scene: Scene, kit: Kit) -> None:
+        self.scene, self.kit = scene, kit
+        self.who = Who("sess_test", {"model": "test"})
+        self.steps: Steps = Steps()
+        self.line: Line = scene
+        self.recording: Recording | None = None
+        self.kept: list[bytes] = [encode(Header("sess_test", ""))]
+
+    def record(self, folder: Path, sections: Sections) -> None:
+        """It is to be recorded: then the client's audio comes as messages too."""
+        self.who = Who("sess_test", {"aura": "binary,events"})
+        names = dict.fromkeys(("stt", "chat", "tts", "backup_tts"), "scripted")
+        header = TapeHeader(
+            self.who.ident, "", trio.current_time(), msgspec.to_builtins(sections), self.who.query, names,
+            self.kit.toolbox.tools(),
+        )  # fmt: skip
+        self.recording = Recording(folder, header, lambda _: True)
+        self.steps = RecordedSteps(self.recording)
+        self.kit = observed(self.kit, self.steps, lambda _: None)
+        self.line = RecordedLine(self.scene, self.steps, self.recording)
+        self.scene.user.send(type="session.update", session={"type": "realtime", "audio": {"input": HEARD}})
+
+    def speak(self, frame: bytes) -> None:
+        """The user's audio."""
+        if self.recording is None:
+            self.scene.desk._append(type("Message", (), {"audio": frame})())
+        else:
+            self.scene.inbox.send_nowait(frame)
+
+    def taps(self, client: Client) -> list[Tap]:
+        """Who is told of every fact."""
+        return [self.scene.facts.append, timing_tap(client.metrics), journal_tap(self.kept.append, words=True)]
+
+    def begin(self, session: Session, desk: Desk, options: dict[str, Any] | None) -> None:
+        """The conversation is about to begin."""
+        self.scene.session, self.scene.desk = session, desk
+        if self.recording is None:
+            described = desk.view.session.apply({"audio": {"input": HEARD}})
+            desk.configure(described)
+            desk.view.session = described
+        if options:
+            desk.take(json.dumps({"type": "session.update", "session": {"type": "realtime", **options}}))
+
+    def end(self) -> None:
+        """It is over."""
+        if self.recording is not None:
+            self.recording.close(self.scene.ended)
+            write_all([Job(self.recording.folder, self.recording.scribe, self.recording.waiting)])
+            (self.recording.folder / "journal.jsonl").write_bytes(b"".join(self.kept))
+        self.scene.over.set()
+
+
 @asynccontextmanager
 async def stage(
     answers: list[Any] | None = None,
@@ -314,53 +372,22 @@ async def stage(
     )  # fmt: skip
 
     ready = trio.Event()
+    setting = Setting(scene, kit)
+    scene.user = User(scene, setting.speak)
+    if record is not None:
+        setting.record(record, sections)
 
     def begun(session: Session, desk: Desk) -> None:
-        scene.session, scene.desk = session, desk
+        setting.begin(session, desk, options)
         ready.set()
-        patch = {
-            "audio": {"input": {"format": {"type": "audio/pcm", "rate": 16000}, "transcription": {"model": "test"}}}
-        }
-        described = desk.view.session.apply(patch)
-        if record is None:
-            desk.configure(described)
-            desk.view.session = described
-        if options:
-            desk.take(json.dumps({"type": "session.update", "session": {"type": "realtime", **options}}))
 
-    kept: list[bytes] = [encode(Header("sess_test", ""))]
-
-    def taps(client: Client) -> list[Tap]:
-        return [scene.facts.append, timing_tap(client.metrics), journal_tap(kept.append, words=True)]
-
-    def speak(frame: bytes) -> None:
-        if record is None:
-            scene.desk._append(type("Message", (), {"audio": frame})())
-        else:
-            scene.inbox.send_nowait(frame)
-
-    scene.user = User(scene, speak)
-    who = Who("sess_test", {"model": "test"})
-    steps, line = Steps(), scene
-    if record is not None:
-        who = Who("sess_test", {"aura": "binary,events"})
-        header = TapeHeader(who.ident, "", trio.current_time(), msgspec.to_builtins(sections), who.query)
-        names = dict.fromkeys(("stt", "chat", "tts", "backup_tts"), "scripted")
-        header = msgspec.structs.replace(header, engines=names, tools=kit.toolbox.tools())
-        recording = Recording(record, header, lambda _: True)
-        steps = RecordedSteps(recording)
-        kit, line = observed(kit, steps, lambda _: None), RecordedLine(scene, steps, recording)
-        heard = {"format": {"type": "audio/pcm", "rate": 16000}, "transcription": {"model": "test"}}
-        scene.user.send(type="session.update", session={"type": "realtime", "audio": {"input": heard}})
     async with trio.open_nursery() as nursery:
 
         async def run() -> None:
-            scene.ended = await steps.root(hold, sections, who, kit, line, steps, taps, (), begun)
-            if record is not None:
-                recording.close(scene.ended)
-                write_all([Job(record, recording.scribe, recording.waiting)])
-                (record / "journal.jsonl").write_bytes(b"".join(kept))
-            scene.over.set()
+            scene.ended = await setting.steps.root(
+                hold, sections, setting.who, setting.kit, setting.line, setting.steps, setting.taps, (), begun
+            )
+            setting.end()
 
         nursery.start_soon(run)
         await ready.wait()
