@@ -21,9 +21,10 @@ from aura.core.tape import TapeError
 from aura.session.build import Sections
 from aura.storage.tapes import read_tape
 from aura.storage.taping import TAPE
-from aura.tools.replay import branch, figures, pipeline, transitions
+from aura.tools.replay import branch, figures, pipeline, play, to_test, transitions
 from aura.tools.replay.show import divergence_data, plain, show_divergence
 from aura.tools.replay.source import JOURNAL, find
+from aura.tools.replay.unzip import opened
 
 Depth = Literal["auto", "transitions", "pipeline"]
 PERSONA = "assistant.instructions"
@@ -45,6 +46,14 @@ class Request(msgspec.Struct, frozen=True):
     out: Path | None = None
     as_json: bool = False
     step: bool = False
+    play: bool = False
+    """Along with time, and with the audio."""
+    speed: float = 1.0
+    save: Path | None = None
+    """Write what would be heard to this file."""
+    to_test: bool = False
+    """Write a test; `out` is where, `symptom` what is wrong if it is no divergence."""
+    symptom: str = ""
 
     @property
     def branches(self) -> bool:
@@ -53,9 +62,19 @@ class Request(msgspec.Struct, frozen=True):
 
 
 def run(request: Request, config: Config, console: Console | None = None) -> int:
-    """Replay; 0 when all is equal (or a branch was made), 1 when it is not. Raises AuraError: exit code 2."""
+    """Replay; 0 when all is equal (or a branch or test was made), 1 when not. Raises AuraError: exit code 2."""
     console = console or transitions.Screen()
+    with opened(request.where) as where:
+        return run_folder(msgspec.structs.replace(request, where=where), config, console)
+
+
+def run_folder(request: Request, config: Config, console: Console) -> int:
+    """The same, once an archive is unpacked."""
     data_dir = config.storage.data_dir
+    if request.to_test:
+        return to_test.run(request.where, data_dir, request.out, wrong=request.symptom, console=console)
+    if request.play or request.save:
+        return play.run(request.where, data_dir, speed=request.speed, save=request.save, console=console)
     folder = folder_of(request.where, data_dir)
     has_tape = folder is not None and (folder / TAPE).exists()
     if request.branches:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from binascii import b2a_base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import trio
 
 from aura.core import journal, tape
 from aura.core.errors import AuraError
-from aura.core.journal import Entry
+from aura.core.events import SessionClosing
+from aura.core.journal import Entry, Journal
 from aura.core.ports import SpeechChunk, VoiceDetector
 from aura.providers.observed import observed
 from aura.providers.offline import vad
@@ -58,9 +59,12 @@ class Comparison:
 
     steps: ReplayedSteps
 
-    def __init__(self, entries: Sequence[Entry], read: Tape) -> None:
-        self.entries = entries
+    def __init__(self, kept: Journal, read: Tape) -> None:
+        self.entries = entries = kept.entries
         self.ended = read.ended
+        closed = any(isinstance(entry.event, SessionClosing) or entry.verdict == "bug" for entry in entries)
+        self.gaps = not (read.ended and closed) or kept.lost > 0
+        """Whether facts may be missing in the journal: the disk or the process did not last."""
         self.facts = self.messages = 0
         self.expected: Entry | None = None
         self.actual: Entry | None = None
@@ -72,7 +76,8 @@ class Comparison:
         step = fact.step
         actual = Entry(fact.n, round(fact.at, 6), fact.event, step.was, step.now, step.effects, step.verdict)  # type: ignore[arg-type]
         expected = self.entries[self.facts] if self.facts < len(self.entries) else None
-        if self.steps.over.is_set() or (expected is None and not self.ended):
+        missing = self.gaps and (expected is None or expected.n > fact.n)
+        if self.steps.over.is_set() or missing:
             return
         if actual != expected:
             self.expected, self.actual = expected, actual
@@ -106,6 +111,17 @@ class Comparison:
                 self.steps.part(
                     f"asked {note.provider} ({note.part}) {note.text!r}; then it was {then}, or in another context"
                 )
+
+    def left_over(self) -> str:
+        """What did not happen although the conversation ran to its end; empty when there is nothing."""
+        if self.steps.position < len(self.steps.steps):
+            return "the conversation ended before its tape does"
+        if self.ended and self.facts < len(self.entries):
+            self.expected = self.entries[self.facts]
+            return "the conversation ended before its journal does"
+        if self.ended and next(self._sent, None) is not None:
+            return "the client was not sent all that it was sent then"
+        return ""
 
 
 def shown(message: str | bytes) -> str:
@@ -178,15 +194,15 @@ def replay(folder: Path, detector: Callable[[], VoiceDetector] | None = None) ->
     """
     read = read_tape(folder)
     kept = journal.decode((folder / "journal.jsonl").read_bytes())
-    return trio.run(_replay, read, kept.entries, detector, clock=TapeClock(read.header.base))
+    return trio.run(_replay, read, kept, detector, clock=TapeClock(read.header.base))
 
 
-async def _replay(read: Tape, entries: Sequence[Entry], detector: Callable[[], VoiceDetector] | None) -> Replayed:
+async def _replay(read: Tape, kept: Journal, detector: Callable[[], VoiceDetector] | None) -> Replayed:
     sections = recorded_sections(read)
     if detector is None and sections.vad.detector == "silero":
         vad.load_model()
     sounds = Sounds(read.folder)
-    comparison = Comparison(entries, read)
+    comparison = Comparison(kept, read)
     steps = comparison.steps = ReplayedSteps(read.steps, RecordedOutside(sounds), comparison.note)
     began = time.perf_counter()
     try:
@@ -196,9 +212,7 @@ async def _replay(read: Tape, entries: Sequence[Entry], detector: Callable[[], V
     finally:
         sounds.close()
     took = time.perf_counter() - began
-    if not steps.why and read.ended and comparison.facts < len(entries):
-        steps.why = "the conversation ended before its journal does"
-        comparison.expected = entries[comparison.facts]
+    steps.why = steps.why or comparison.left_over()
     until = read.steps[max(0, steps.position - 1)].at if read.steps else read.header.base
     return Replayed(
         comparison.facts, comparison.messages, until - read.header.base, took, read.ended, steps.why,

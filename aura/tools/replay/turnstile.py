@@ -33,7 +33,7 @@ class TapeClock(trio.abc.Clock, trio.abc.Instrument):
 
     def __init__(self, base: float) -> None:
         self.now = base
-        self.passes = 0
+        self._passes, self._moved = 0, -1
 
     def start_clock(self) -> None:
         """Nothing to do."""
@@ -48,7 +48,16 @@ class TapeClock(trio.abc.Clock, trio.abc.Instrument):
 
     def after_io_wait(self, timeout: float) -> None:
         """A pass begins: next, the loop looks at the time and lets deadlines run out."""
-        self.passes += 1
+        self._passes += 1
+
+    def move(self, to: float) -> None:
+        """Show another time."""
+        if to != self.now:
+            self.now, self._moved = to, self._passes
+
+    def seen(self, at: float) -> bool:
+        """Whether this is the time, and the loop has looked at it."""
+        return at == self.now and self._passes > self._moved
 
 
 class Library(Protocol):
@@ -73,14 +82,13 @@ class ReplayedSteps(Steps):
         assert isinstance(clock, TapeClock)
         trio.lowlevel.add_instrument(clock)
         self._clock = clock
-        self._moved = -1
-        """The pass in which the clock was moved last."""
-        self._move()
+        if steps:
+            clock.move(steps[0].at)
         self._tasks = 0
         self._running = 0
         self._outside: set[int] = set()
         self._parked: dict[int, trio.lowlevel.Task] = {}
-        self._names: dict[int, str] = {0: "converse"}
+        self._names: dict[int, str] = {0: "converse", tape.CUT: "the outside"}
 
     @property
     def task(self) -> int:
@@ -95,7 +103,29 @@ class ReplayedSteps(Steps):
 
     async def root(self, run: Run, *args: Any) -> Any:
         """Run the conversation as its first task."""
-        return await self._drive(0, run(*args))
+        result, failure = None, None
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as scope:
+                nursery.start_soon(self._cut, scope)
+                try:
+                    result = await self._drive(0, run(*args))
+                except Exception as error:  # raised again below, where no nursery wraps it
+                    failure = error
+            if parked := self._parked.pop(tape.CUT, None):
+                trio.lowlevel.reschedule(parked)
+        if failure is not None:
+            raise failure
+        return result
+
+    async def _cut(self, conversation: trio.CancelScope) -> None:
+        """Cancel it where it was cancelled from outside then, if it was."""
+        if not self._is_due(tape.CUT):
+            await self._park(tape.CUT)
+        if self._is_next(tape.CUT) and not self.over.is_set():
+            self._take(tape.CUT)
+            conversation.cancel()
+            self._stands()
+            self._let_next()
 
     async def _task(self, number: int, run: Run, args: tuple[Any, ...]) -> None:
         await self._drive(number, run(*args))
@@ -171,21 +201,12 @@ class ReplayedSteps(Steps):
         return self.position < len(self.steps) and self.steps[self.position].task == task
 
     def _is_due(self, task: int) -> bool:
-        return self.over.is_set() or (self._is_next(task) and self._has_come())
-
-    def _has_come(self) -> bool:
-        """Whether the loop has seen the time of the next step."""
-        return self.steps[self.position].at == self._clock.now and self._clock.passes > self._moved
-
-    def _move(self) -> None:
-        """Move the clock to the next step."""
-        if self.position < len(self.steps) and self.steps[self.position].at != self._clock.now:
-            self._clock.now, self._moved = self.steps[self.position].at, self._clock.passes
+        return self.over.is_set() or (self._is_next(task) and self._clock.seen(self.steps[self.position].at))
 
     def _let_next(self) -> None:
         """A step is done: who comes next may get ready."""
         if not self.over.is_set() and self.position < len(self.steps):
-            self._move()
+            self._clock.move(self.steps[self.position].at)
             following = self._parked.pop(self.steps[self.position].task, None)
             if following is not None:
                 trio.lowlevel.reschedule(following)
