@@ -38,8 +38,8 @@ log = structlog.get_logger()
 HOUR_S = 3600.0
 IDLE_S = 600.0
 """A recording that nobody wrote to for so long, and that this process does not make, has been left behind."""
-ITEM_BYTES = 200
-"""About the memory of one thing that waits, without its payload."""
+BESIDES_BYTES, PORTION_BYTES = 1000, 32_000
+"""About the memory of what a message brings about, besides its own; memory is reserved so much at a time."""
 
 
 class RecordingSettings(msgspec.Struct, frozen=True):
@@ -76,10 +76,10 @@ class Recording:
         self.folder, self._room = folder, room
         self.scribe = Scribe()
         self.waiting: list[Taken] = [header]
-        self._weighed = 0
-        """How many of them are in `held`."""
-        self.held = self.size = 0
-        """Memory reserved for what waits; what lies on the disk. Bytes."""
+        self.held = self._left = 0
+        """Memory reserved for what waits, and what is left of it. Bytes."""
+        self.size = 0
+        """Bytes on the disk."""
         self.taking = True
         """Until it is over or lost."""
         self.lost = self.closed = False
@@ -126,18 +126,19 @@ class Recording:
             log.error("recording.incomplete", recording=self.folder.name, why=why)
 
     def take(self) -> tuple[list[Taken], int]:
-        """What waits, and the memory that was reserved for it. It waits no longer."""
-        taken = self.waiting, self.held
-        self.waiting, self.held, self._weighed = [], 0, 0
-        return taken
+        """What waits, and the memory that it takes. It waits no longer."""
+        taken, self.waiting = self.waiting, []
+        freed = self.held - max(0, self._left)
+        self.held -= freed
+        return taken, freed
 
     def _weigh(self, size: int) -> None:
-        """Reserve memory for a message, and for everything that came since the last one."""
-        if self.taking:
-            size += ITEM_BYTES * (len(self.waiting) - self._weighed)
-            self._weighed = len(self.waiting)
-            if self._room(size):
-                self.held += size
+        """Account for a message, and for the steps that it leads to."""
+        self._left -= size + BESIDES_BYTES
+        if self._left < 0 and self.taking:
+            portion = PORTION_BYTES - self._left
+            if self._room(portion):
+                self.held, self._left = self.held + portion, self._left + portion
             else:
                 self.give_up("the disk does not follow")
 
@@ -204,6 +205,7 @@ class Recordings:
         """A recording is complete: turn its audio into FLAC."""
         if self.settings.flac:
             await trio.to_thread.run_sync(compress, recording.folder, abandon_on_cancel=True, limiter=self._finishing)
+        self._waiting -= recording.held
         self._open.discard(recording)
 
     def end(self) -> None:

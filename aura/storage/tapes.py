@@ -62,8 +62,8 @@ def read_tape(folder: Path, *, redacted: bool = False) -> Tape:
             header, missing = tape.decode_header(first, str(path)), taken_out(first)
             if missing and not redacted:
                 raise TapeError(
-                    f"{path}:1: {' and '.join(missing)} were taken out of this recording when it was exported: only "
-                    "its transitions can be replayed (--depth transitions)"
+                    f"{path}:1: this recording was exported without {' and '.join(missing)}: only its transitions can "
+                    "be replayed (--depth transitions)"
                 )
             return Tape(folder, header, tuple(tape.decode(file, str(path))), missing)
     except OSError as error:

@@ -131,8 +131,6 @@ def appended(message: str) -> client.Append | None:
 
 def finish(folder: Path) -> None:
     """Turn a conversation's raw audio into FLAC, losslessly; what FLAC cannot hold exactly stays as it is."""
-    import soundfile
-
     for left in folder.glob(f"*{HALF}"):
         left.unlink()
     for raw in sorted(folder.glob("*.raw")):
@@ -144,17 +142,28 @@ def finish(folder: Path) -> None:
         if (size := raw.stat().st_size) == 0 or size % SAMPLE_BYTES[encoding]:
             continue
         half = flac.with_name(flac.name + HALF)
-        half.touch(mode=0o600)
-        with (
-            raw.open("rb") as source,
-            soundfile.SoundFile(half, "w", int(rate), 1, "PCM_16", format="FLAC", compression_level=0.0) as sink,
-        ):
-            while block := source.read(BLOCK):
-                sink.write(decoded(block, encoding))
-        with half.open("rb") as file:
-            os.fsync(file.fileno())
+        try:
+            write_flac(half, raw, encoding, int(rate))
+        except Exception:  # the disk is full, for instance
+            half.unlink(missing_ok=True)
+            raise
         half.rename(flac)
         raw.unlink()
+
+
+def write_flac(path: Path, raw: Path, encoding: str, rate_hz: int) -> None:
+    """Compress raw audio into a file that only its owner may read, and see it to the disk."""
+    import soundfile
+
+    path.touch(mode=0o600)
+    with (
+        raw.open("rb") as source,
+        soundfile.SoundFile(path, "w", rate_hz, 1, "PCM_16", format="FLAC", compression_level=0.0) as sink,
+    ):
+        while block := source.read(BLOCK):
+            sink.write(decoded(block, encoding))
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 HALF = ".part"

@@ -20,7 +20,7 @@ SHORT_ID = 8
 ENDINGS = {
     "completed": ("green", "✓", "ok"),
     "cancelled": ("yellow", "×", "x"),
-    "failed": ("bold red", "!", "!"),
+    "failed": ("bold bright_red", "!", "!"),
     "running": ("cyan", "…", ">"),
 }
 """Colour, sign, and sign in ASCII."""
@@ -112,6 +112,8 @@ def cost(value: float | None, currency: str, *, known: bool) -> Text:
     """An amount of money; `≥` where something has no price."""
     if value is None:
         return NONE
+    if not value and not known:
+        return Text("?", "yellow")
     digits = 2 if value >= 100 else 4 if value >= 1 or not value else 6
     return Text(f"{'' if known else '≥ '}{value:.{digits}f}{' ' * bool(currency)}{clean(currency)}")
 
@@ -135,7 +137,7 @@ def overlaps(meant: int, all_: int) -> Text:
 
 def outcome(why: str) -> Text:
     """How a conversation ended."""
-    style = "cyan" if why == "running" else "bold red" if why == "cut short" or why.startswith("bug") else ""
+    style = "cyan" if why == "running" else "bold bright_red" if why == "cut short" or why.startswith("bug") else ""
     return Text(clean(why), style)
 
 

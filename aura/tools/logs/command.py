@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from rich.console import Console
 
-from aura.tools.logs import feed, output, prices
+from aura.tools.logs import output, prices
 from aura.tools.logs.cells import count
 from aura.tools.logs.collect import Keep, Wanted
 from aura.tools.logs.facts import facts as facts_table
-from aura.tools.logs.follow import News, follow
 from aura.tools.logs.model import ConversationRow
 from aura.tools.logs.output import Output, PipeClosed
 from aura.tools.logs.problems import LogsError, Problems, clean
 from aura.tools.logs.read import Found, read
 from aura.tools.logs.select import Filter, hint, make_filter, select
+from aura.tools.logs.sheet import Page
 from aura.tools.logs.sources import STDIN
-from aura.tools.logs.tables import TABLES, Page
+from aura.tools.logs.tables import TABLES
 from aura.tools.logs.views import LINES, VIEWS, Look
 
 DEFAULT_LIMIT = 50
@@ -28,6 +29,9 @@ UNWELL = 2
 """Exit code: something could not be read; a line on stderr says what."""
 SLOW_BYTES = 50_000_000
 """Reading more than this is accompanied by a line that says how far it is."""
+
+if TYPE_CHECKING:
+    from aura.tools.logs.follow import News
 
 Clock = Callable[[], datetime]
 
@@ -109,13 +113,28 @@ def run(
     known = prices.load(price_file) if price_file else None
     asked = Asked(names, chosen, form, limit, slowest, known, html, perfetto, otel)
     check(asked, both=json and csv, follow_on=follow_on)
-    problems, out, err = Problems(), out or Output(), err or Console(stderr=True, highlight=False)
     read_from = places(data_dir, sources)
+    screens = out or Output(), err or Console(stderr=True, highlight=False)
+    return _done(read_from, asked, clock, *screens, follow_on=follow_on, seconds=seconds)
+
+
+def _done(
+    sources: Sequence[str | Path],
+    asked: Asked,
+    clock: Clock,
+    out: Output,
+    err: Console,
+    *,
+    follow_on: bool,
+    seconds: float | None,
+) -> int:
+    """Do it, and tell what could not be read, also when nobody looks at the rest any more."""
+    problems = Problems()
     try:
         if follow_on:
-            _follow(read_from, asked, clock, problems, out, seconds)
+            _follow(sources, asked, clock, problems, out, seconds)
         else:
-            _show(read_from, asked, clock, problems, out, err)
+            _show(sources, asked, clock, problems, out, err)
         out.flush()
     except PipeClosed:
         output.silence()
@@ -192,7 +211,22 @@ def _read(
                 status.start()
                 status.update(f"[dim]reading {clean(Path(name).name)}: {done / 1e6:.0f} MB so far[/dim]")
 
-        return read(sources, keep=keep, wanted=asked.chosen.wanted, now=clock(), progress=progress, problems=problems)
+        return read(
+            sources,
+            keep=keep,
+            detail=detailed(asked, keep),
+            wanted=asked.chosen.wanted,
+            now=clock(),
+            progress=progress,
+            problems=problems,
+        )
+
+
+def detailed(asked: Asked, keep: Keep) -> bool:
+    """Whether single calls and moves are of interest: without them a gigabyte of log needs much less memory."""
+    chosen = asked.chosen
+    narrowed = (chosen.since, chosen.until, chosen.state, chosen.event, chosen.provider)
+    return keep != "none" or "cost" in asked.names or any(narrowed)
 
 
 def _keep(asked: Asked) -> Keep:
@@ -266,6 +300,9 @@ def _follow(
 ) -> None:
     import trio
 
+    from aura.tools.logs import feed
+    from aura.tools.logs.follow import follow
+
     wanted = feed.kinds(asked.names or ("conversations",))
 
     def tell(news: News) -> None:
@@ -278,8 +315,6 @@ def _follow(
             out.flush()
 
     async def watch() -> None:
-        await follow(
-            sources, tell, asked.chosen, problems=problems, clock=clock, facts="fact" in wanted, seconds=seconds
-        )
+        await follow(sources, tell, asked.chosen, problems=problems, now=clock, facts="fact" in wanted, seconds=seconds)
 
     trio.run(watch)

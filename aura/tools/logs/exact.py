@@ -38,9 +38,12 @@ def exact(times: TurnTimes) -> TurnTimes | None:
     rest = total - sum(parts)
     if not -SLACK_US <= rest <= SLACK_US:
         return None
-    if rest:
-        parts[parts.index(max(parts))] += rest
     if total < 0 or min(parts) < 0:
+        return None
+    if not rest:
+        return times
+    parts[parts.index(max(parts))] += rest
+    if min(parts) < 0:
         return None
     ms = {name: us / 1000 for name, us in zip(PARTS, parts, strict=True)}
     ms[TOTAL] = total / 1000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.rule import Rule
@@ -13,12 +13,12 @@ from rich.text import Text
 from aura.tools.logs.cells import Clock, cut, outcome, seconds
 from aura.tools.logs.model import ConversationRow, FactRow
 from aura.tools.logs.problems import clean
-from aura.tools.logs.tables import Page
+from aura.tools.logs.sheet import Page
 from aura.tools.logs.views import Look
 
 STATES = {"idle": "bright_black", "listening": "cyan", "thinking": "magenta", "speaking": "green"}
 STATES["interrupted"] = "yellow"
-VERDICTS = {"late": ("late", "yellow"), "bug": ("BUG", "bold red")}
+VERDICTS = {"late": ("late", "yellow"), "bug": ("BUG", "bold bright_red")}
 VALUE_CHARS = 120
 
 
@@ -37,27 +37,31 @@ def head(row: ConversationRow) -> RenderableType:
 
 def lines(row: ConversationRow, page: Page) -> Table:
     """A line for each fact: the state is named where it changes, and coloured all along."""
-    table = Table.grid(padding=(0, 1), expand=True)
-    justifies: tuple[Literal["left", "right"], ...] = ("right", "right", "left", "left")
-    for justify in justifies:
-        table.add_column(justify=justify, no_wrap=True)
-    table.add_column(ratio=1, overflow="fold")
-    before = row.facts[0].at_s if row.facts else 0.0
     hidden = max(0, len(row.facts) - page.limit) if page.limit else 0
+    shown = row.facts[hidden:]
+    names = [named(fact) for fact in shown]
+    table = Table.grid(padding=(0, 1), expand=True)
+    table.add_column(justify="right", no_wrap=True, min_width=8)
+    table.add_column(justify="right", no_wrap=True, min_width=6)
+    table.add_column(no_wrap=True, min_width=13)
+    table.add_column(no_wrap=True, min_width=max(map(len, names)))
+    table.add_column(ratio=1, overflow="fold")
     if hidden:
         table.add_row("", "", "", "", Text(f"{hidden} earlier facts are not shown: --limit 0 shows all", "dim"))
-    for fact in row.facts[hidden:]:
-        passed = fact.at_s - before
-        color = STATES.get(fact.now, "")
-        lane = Text(f"│ {cut(fact.now, 11)}" if fact.now != fact.was else "│", color)
-        verdict, style = VERDICTS.get(fact.verdict, ("", ""))
-        name = Text(cut(fact.event, 24), "bold" if fact.now != fact.was else "")
-        if verdict:
-            name.append(f" {verdict}", style)
+    before = row.facts[max(0, hidden - 1)].at_s
+    for fact, name in zip(shown, names, strict=True):
+        passed, before = fact.at_s - before, fact.at_s
+        lane = Text(f"│ {cut(fact.now, 11)}" if fact.now != fact.was else "│", STATES.get(fact.now, ""))
         gap = Text(f"+{passed * 1000:.0f}" if 0 < passed < 100 else "", "bright_black")
         table.add_row(Text(f"{fact.at_s:.3f}"), gap, lane, name, details(fact))
-        before = fact.at_s
     return table
+
+
+def named(fact: FactRow) -> Text:
+    """The fact's name; one that came too late or should not be says so."""
+    name = Text(cut(fact.event, 24), "bold" if fact.now != fact.was else "")
+    verdict, style = VERDICTS.get(fact.verdict, ("", ""))
+    return name.append(f" {verdict}", style) if verdict else name
 
 
 def details(fact: FactRow) -> Text:
@@ -65,7 +69,7 @@ def details(fact: FactRow) -> Text:
     text = fields(fact.fields)
     for effect in fact.effects:
         told = fields({name: value for name, value in effect.items() if name != "type"}, "bright_black")
-        text.append("\n" if text else "").append("→ ", "dim").append(clean(str(effect.get("type", ""))), "blue")
+        text.append("\n" if text else "").append("→ ", "dim").append(clean(str(effect.get("type", ""))), "bright_blue")
         text.append(" ").append_text(told)
     return text
 

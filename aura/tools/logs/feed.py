@@ -61,16 +61,15 @@ def view_line(news: News) -> msgspec.Struct:
 def text(news: News, console: Console) -> Text:
     """Something new for people."""
     row, line = news.row, view_line(news)
-    ended = views.clock(row.started, row.ended_s)
-    time = ended if news.kind == "ended" else getattr(line, "last", getattr(line, "time", ""))
-    head = Text.assemble(Clock([])(time), "  ", (short(row.session), "cyan"), "  ")
+    head = Text.assemble(Clock([])(news.time), "  ", (short(row.session), "cyan"), "  ")
     if isinstance(line, views.TurnLine):
         return head.append_text(_turn(line, console))
     if isinstance(line, views.InterruptionLine):
         verdict = ("stopped  ", "yellow") if line.interrupted else ("went on  ", "green")
-        return head.append(*verdict).append(cells.because(line)).append(f"  ({line.needed_ms} ms suffice)", "dim")
+        head.append(*verdict).append(cells.because(line))
+        return head.append(f"  ({line.needed_ms} ms suffice)" if line.needed_ms else "", "dim")
     if isinstance(line, views.ErrorLine):
-        head.append("error    ", "bold red").append(f"{clean(line.provider)} {clean(line.code)}", "bold")
+        head.append("error    ", "bold bright_red").append(f"{clean(line.provider)} {clean(line.code)}", "bold")
         return head.append(f"  {clean(line.where)}  {clean(line.text)}", "dim")
     if isinstance(line, views.FactLine):
         fact = row.facts[news.index]

@@ -34,6 +34,7 @@ OTHER_WHY = {
     "StageFailed": "failed",
 }
 
+FINE = ("move", "stay")
 TELLING = frozenset({"StageFailed", "SpeechPaused", "SessionClosing", "TranscriptReady"})
 QUIET = FACTS - {"StageFailed", "SessionClosing", "ReplyStarted", "PlayoutFinished", *JUDGED} | {"TranscriptReady"}
 """Facts that need only be counted where they change no state: most lines are of these."""
@@ -43,6 +44,8 @@ Ending = Literal["completed", "cancelled", "failed", "running"]
 
 class Turns:
     """The turns that became audible, until their replies have ended."""
+
+    __slots__ = ("_open", "_rows", "_words")
 
     def __init__(self, rows: list[TurnRow]) -> None:
         self._rows = rows
@@ -77,33 +80,52 @@ class Turns:
 class Fold:
     """Takes the facts of one conversation and keeps what the views need."""
 
-    def __init__(self, session: str, source: str, *, keep: bool) -> None:
+    __slots__ = ("_interrupted_at", "_voiced_ms", "detail", "keep", "row", "turns")
+
+    def __init__(self, session: str, source: str, *, keep: bool, detail: bool) -> None:
         self.row = ConversationRow(session, source=source)
         self.turns = Turns(self.row.turns)
         self.keep = keep
         """Whether every fact is kept."""
+        self.detail = detail
+        """Whether moves and counts of events are kept."""
         self._interrupted_at = 0.0
         self._voiced_ms = 0
 
     def fact(self, at: float, name: str, told: Told, was: str, now: str, verdict: str) -> None:
         """One fact, with the state before and after."""
-        row, name = self.row, NAMES.get(name, name)
+        row = self.row
         row.fact_count += 1
-        row.event_counts[name] = row.event_counts.get(name, 0) + 1
+        if self.detail:
+            self.count(name)
         if at > row.ended_s:
             row.ended_s = at
         if was != now:
-            row.moves.append(Moved(at, NAMES.get(now, now), name))
+            if self.detail:
+                row.moves.append(Moved(at, NAMES.get(now, now), NAMES.get(name, name)))
             if now == "interrupted":
                 self._interrupted_at, self._voiced_ms = at, 0
             elif was == "interrupted" and name in JUDGED:
                 row.overlaps.append(self._judged(at, name, told))
+        if verdict not in FINE:
+            self._odd(at, name, was, verdict)
+        if name in TELLING:
+            self._told(at, name, told)
+
+    def count(self, name: str) -> None:
+        """One event more."""
+        counts = self.row.event_counts
+        if name in counts:
+            counts[name] += 1
+        else:
+            counts[NAMES.get(name, name)] = 1
+
+    def _odd(self, at: float, name: str, was: str, verdict: str) -> None:
+        row = self.row
         if verdict == "late":
             row.late_count += 1
         elif verdict == "bug":
             row.errors.append(ErrorRow(at, OWN, "bug", name, f"{name} while {was}"))
-        if name in TELLING:
-            self._told(at, name, told)
 
     def _told(self, at: float, name: str, told: Told) -> None:
         """Facts that tell more than a state."""

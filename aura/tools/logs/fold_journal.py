@@ -22,6 +22,8 @@ MARKS: dict[str, type[ev.ReplyEvent]] = {
     "FirstAudioArrived": ev.FirstAudioArrived,
     "ReplyStarted": ev.ReplyStarted,
 }
+TIMED = {*MARKS, "SpeechPaused", "TurnEnded", "TranscriptReady", "SentenceReady"}
+"""What the timeline looks at."""
 _STAY = Step(Verdict.STAY, "idle", "idle")
 _NOTHING = ev.SuspicionPassed()
 _ENDED_REPLY: dict[str, type[fx.DropReply | fx.FinishReply]] = {
@@ -35,8 +37,8 @@ _ENDED_REPLY: dict[str, type[fx.DropReply | fx.FinishReply]] = {
 class JournalFold(Fold):
     """One journal."""
 
-    def __init__(self, head: Head, source: str, *, keep: bool, recorded: bool) -> None:
-        super().__init__(head.session, source, keep=keep)
+    def __init__(self, head: Head, source: str, *, keep: bool, detail: bool, recorded: bool) -> None:
+        super().__init__(head.session, source, keep=keep, detail=detail)
         began = moment(head.started)
         self.row.started, self.row.tenant = began.isoformat() if began else "", head.tenant
         self.recorded = recorded
@@ -44,6 +46,8 @@ class JournalFold(Fold):
         self._timeline = Timeline()
         self._last_n, self._marked = 0, 0
         self._last_at = 0.0
+        self._sentence: int | None = None
+        """The reply that the last sentence belonged to."""
 
     def entry(self, line: JournalLine) -> list[tuple[str, str]]:
         """The next entry; returns what is wrong with its place, as kinds and details."""
@@ -56,7 +60,7 @@ class JournalFold(Fold):
         self.fact(at, name, told, line.was, line.now, line.verdict)
         if name == "PlayoutFinished" and line.verdict != "late":
             self.turns.heard(told.reply or 0, int(told.heard_ms or 0))
-        event = timed(name, told)
+        event = timed(name, told) if name in TIMED and self._is_news(name, told.reply) else None
         if event is None and not line.effects:
             return wrong
         times = self._timeline.note(at, event or _NOTHING, step(line.effects))
@@ -70,6 +74,13 @@ class JournalFold(Fold):
             if order.type in ENDS:
                 self.turns.ended(order.reply, ENDS[order.type])
         return wrong
+
+    def _is_news(self, name: str, reply: int | None) -> bool:
+        """Only the first sentence of a reply counts, and there are many."""
+        if name != "SentenceReady":
+            return True
+        before, self._sentence = self._sentence, reply
+        return before != reply
 
     def lost(self, lines: int) -> None:
         """A mark for lines that the disk could not take."""

@@ -5,13 +5,14 @@ the states. What only a log has (provider calls, texts of errors) is kept apart:
 from __future__ import annotations
 
 from datetime import timedelta
+from sys import intern
 from typing import Any
 
 import msgspec
 
 from aura.core.timing import TurnTimes
 from aura.tools.logs.exact import TOTAL, exact
-from aura.tools.logs.fold import NAMES, OWN, Fold
+from aura.tools.logs.fold import OWN, Fold
 from aura.tools.logs.model import CallRow, ErrorRow
 from aura.tools.logs.problems import clean
 from aura.tools.logs.shapes import FACTS, LogLine
@@ -22,6 +23,8 @@ GOES_ON = ("OverlapDismissed", "AudioCleared", "StageFailed", "PlayoutFinished")
 """Facts that leave these states without cancelling the reply."""
 FAILED = ("stage.failed", "stage.crashed")
 """They tell the text of the `StageFailed` that follows."""
+FINE = ("ok", "cancelled")
+CALM = ("info", "debug")
 TEXT_CHARS = 300
 CUT_SHORT = "cut short"
 
@@ -29,8 +32,10 @@ CUT_SHORT = "cut short"
 class LogFold(Fold):
     """The lines of one conversation."""
 
-    def __init__(self, session: str, source: str, *, keep: bool) -> None:
-        super().__init__(session, source, keep=keep)
+    __slots__ = ("_audible", "_texts", "extra")
+
+    def __init__(self, session: str, source: str, *, keep: bool, detail: bool) -> None:
+        super().__init__(session, source, keep=keep, detail=detail)
         self.extra: list[ErrorRow] = []
         """Errors that were no facts."""
         self._texts: list[ErrorRow] = []
@@ -42,39 +47,40 @@ class LogFold(Fold):
         row, name = self.row, line.event
         if not row.started:
             self._begin(line)
-        if row.outcome == CUT_SHORT:  # another server writes to the same file
-            row.outcome = "running"
         if line.tenant and not row.tenant:
             row.tenant = line.tenant
-        if line.was and line.now and line.elapsed_ms is not None:
-            return self._fact(line, name)
-        row.event_counts[name] = row.event_counts.get(name, 0) + 1
-        if name == "turn.times":
-            return self._times(line)
+        if row.outcome == CUT_SHORT:  # another server writes to the same file
+            row.outcome = "running"
+        if line.elapsed_ms is not None and line.was and line.now:
+            return self._fact(line, name, line.was, line.now)
+        if self.detail:
+            self.count(name)
         if name == "provider.call":
-            self.row.calls.append(call(line))
+            note_call(row.calls, call(line), alone=self.detail)
+        elif name == "turn.times":
+            return self._times(line)
         elif name == "conversation.ended":
             row.outcome = line.why or "closed"
-        elif name in FAILED:
-            code = str(line.code or "internal")
-            self._texts.append(self._trouble(line, line.provider or OWN, code, line.stage or ""))
-        elif line.level in ("error", "critical"):
-            self.extra.append(self._trouble(line, line.provider or OWN, str(line.code or name), name))
+        elif line.level not in CALM:
+            self._trouble(line)
         return ""
+
+    def _trouble(self, line: LogLine) -> None:
+        if line.event in FAILED:
+            self._texts.append(self._error(line, str(line.code or "internal"), line.stage or ""))
+        elif line.level in ("error", "critical"):
+            self.extra.append(self._error(line, str(line.code or line.event), line.event))
 
     def quiet(self, line: LogLine) -> bool:
         """Take a fact that need only be counted, which must be quick; False: this one needs more."""
         now, at = line.now, line.elapsed_ms
         if line.was != now or now == "interrupted" or at is None or line.verdict or line.text:
             return False
-        row, name = self.row, line.event
+        row = self.row
         row.fact_count += 1
         row.ended_s = at / 1000
-        counts = row.event_counts
-        if name in counts:
-            counts[name] += 1
-        else:
-            counts[NAMES[name]] = 1
+        if self.detail:
+            self.count(line.event)
         return True
 
     def texts(self) -> list[ErrorRow]:
@@ -83,17 +89,16 @@ class LogFold(Fold):
 
     # ---- facts
 
-    def _fact(self, line: LogLine, name: str) -> str:
-        at = round(float(line.elapsed_ms or 0) / 1000, 6)
-        was, now, verdict = line.was or "", line.now or "", line.verdict or ""
+    def _fact(self, line: LogLine, name: str, was: str, now: str) -> str:
+        at = round((line.elapsed_ms or 0.0) / 1000, 6)
         if name == "StageFailed" and self._texts:
             self._give_text(line)
-        self.fact(at, name, line, was, now, verdict or ("move" if was != now else "stay"))
-        if verdict != "late":
-            if name == "ReplyStarted":
+        self.fact(at, name, line, was, now, line.verdict or "stay")
+        if name == "ReplyStarted":
+            if not line.verdict:
                 self._audible = (line.reply or 0, at)
-            elif self._audible and was != now:
-                self._heard(line, name, was, now)
+        elif was != now and self._audible:
+            self._heard(line, name, was, now)
         return "" if name in FACTS else f"unknown event {name[:40]}"
 
     def _heard(self, line: LogLine, name: str, was: str, now: str) -> None:
@@ -136,8 +141,9 @@ class LogFold(Fold):
         self.turns.audible(round(began - account.ms[TOTAL] / 1000, 6), account)
         return ""
 
-    def _trouble(self, line: LogLine, provider: str, code: str, where: str) -> ErrorRow:
-        return ErrorRow(self._since_start(line.time), provider, code, where, said_text(line), line.time)
+    def _error(self, line: LogLine, code: str, where: str) -> ErrorRow:
+        at = self._since_start(line.time)
+        return ErrorRow(at, line.provider or OWN, code, where, said_text(line), line.time)
 
     def _since_start(self, time: str) -> float | None:
         now, began = moment(time), moment(self.row.started)
@@ -154,20 +160,43 @@ def said_text(line: LogLine) -> str:
 def call(line: LogLine) -> CallRow:
     """The account of one provider call."""
     return CallRow(
-        at_s=float(line.elapsed_ms or 0) / 1000,
-        part=line.part or "",
-        provider=line.provider or "",
-        outcome=line.outcome or "",
-        total_ms=float(line.total_ms or 0),
-        ttfb_ms=None if line.ttfb_ms is None else float(line.ttfb_ms),
-        turn=line.turn or 0,
-        reply=line.reply or 0,
-        input_tokens=line.input_tokens or 0,
-        output_tokens=line.output_tokens or 0,
-        cached_tokens=line.cached_tokens or 0,
-        chars=line.chars or 0,
-        audio_s=float(line.audio_s or 0),
+        (line.elapsed_ms or 0.0) / 1000,
+        intern(line.part or ""),
+        intern(line.provider or ""),
+        intern(line.outcome or ""),
+        line.total_ms or 0.0,
+        line.ttfb_ms,
+        line.turn or 0,
+        line.reply or 0,
+        line.input_tokens or 0,
+        line.output_tokens or 0,
+        line.cached_tokens or 0,
+        line.chars or 0,
+        line.audio_s or 0.0,
     )
+
+
+def note_call(calls: list[CallRow], new: CallRow, *, alone: bool) -> None:
+    """Add a call: `alone`, or to the row that stands for its kind if it went well."""
+    kind = (new.part, new.provider, new.outcome)
+    for index, old in enumerate(calls if not alone and new.outcome in FINE else ()):
+        if (old.part, old.provider, old.outcome) == kind:
+            calls[index] = CallRow(
+                old.at_s,
+                *kind,
+                old.total_ms + new.total_ms,
+                None,
+                0,
+                0,
+                old.input_tokens + new.input_tokens,
+                old.output_tokens + new.output_tokens,
+                old.cached_tokens + new.cached_tokens,
+                old.chars + new.chars,
+                round(old.audio_s + new.audio_s, 3),
+                old.count + 1,
+            )
+            return
+    calls.append(new)
 
 
 def process_error(line: LogLine) -> ErrorRow:

@@ -10,11 +10,13 @@ import msgspec
 import trio
 
 from aura.tools.logs.collect import Book
+from aura.tools.logs.exact import TOTAL
 from aura.tools.logs.merge import rows
-from aura.tools.logs.model import ConversationRow
+from aura.tools.logs.model import ConversationRow, ErrorRow, FactRow, OverlapRow
 from aura.tools.logs.problems import Problems
 from aura.tools.logs.select import Filter
 from aura.tools.logs.tail import Tails
+from aura.tools.logs.views import clock
 
 POLL_S = 0.25
 KEPT_S = 10.0
@@ -31,6 +33,22 @@ class News(msgspec.Struct, frozen=True):
     index: int = 0
     """Which of the row's turns, overlaps, errors or facts."""
 
+    @property
+    def time(self) -> str:
+        """When it happened: an answer when it began to be heard."""
+        at: float | None = {"began": 0.0, "ended": self.row.ended_s}.get(self.kind)
+        if self.kind == "turn":
+            turn = self.row.turns[self.index]
+            at = turn.at_s + turn.times.ms[TOTAL] / 1000
+        elif at is None:
+            items: dict[str, Sequence[OverlapRow | ErrorRow | FactRow]] = {
+                "overlap": self.row.overlaps,
+                "error": self.row.errors,
+                "fact": self.row.facts,
+            }
+            at = items[self.kind][self.index].at_s
+        return clock(self.row.started, at)
+
 
 class _Told(msgspec.Struct):
     """How far a conversation was told."""
@@ -46,8 +64,8 @@ class _Told(msgspec.Struct):
 class Watch:
     """Notes what is new about conversations."""
 
-    def __init__(self, book: Book, chosen: Filter, clock: Callable[[], datetime]) -> None:
-        self._book, self._chosen, self._clock = book, chosen, clock
+    def __init__(self, book: Book, chosen: Filter, now: Callable[[], datetime]) -> None:
+        self._book, self._chosen, self._now = book, chosen, now
         self._told: dict[str, _Told] = {}
         self._over: set[str] = set()
         """What has been forgotten; a few late lines must not bring it back."""
@@ -55,7 +73,7 @@ class Watch:
     def news(self, at: float) -> list[News]:
         """What has become known since the last time; `at` is a time in seconds."""
         found: list[News] = []
-        for row in rows(self._book, self._clock()):
+        for row in rows(self._book, self._now()):
             if row.session in self._over:
                 self._book.forget(row.session)
                 continue
@@ -69,7 +87,7 @@ class Watch:
                 told.ended_at = None
             if told.ended_at is not None and at - told.ended_at >= KEPT_S:
                 self._forget(row.session)
-        return found
+        return sorted(found, key=lambda news: news.time)
 
     def skip(self, at: float) -> None:
         """Tell nothing of what is known by now."""
@@ -99,14 +117,14 @@ async def follow(
     chosen: Filter,
     *,
     problems: Problems,
-    clock: Callable[[], datetime],
+    now: Callable[[], datetime],
     facts: bool = False,
     seconds: float | None = None,
 ) -> None:
     """Tell what happens from now on (from `chosen.since` on, where there is one), for so many seconds or for ever."""
     book = Book(problems, "all" if facts else "none", chosen.wanted)
-    tails = Tails(places, book, clock, whole=chosen.since is not None)
-    watch = Watch(book, chosen, clock)
+    tails = Tails(places, book, now, whole=chosen.since is not None)
+    watch = Watch(book, chosen, now)
     try:
         tails.poll()
         if chosen.since is None:

@@ -28,6 +28,15 @@ class Cutter:
         """A line that has no end yet."""
         self._skipping = False
 
+    def jump(self, block: bytes) -> None:
+        """Leave out the lines that are complete now; they are counted."""
+        if self._skipping:
+            self.number += len(self.cut(block))
+            return
+        self.number += block.count(b"\n")
+        _, end, rest = block.rpartition(b"\n")
+        self.rest = rest if end else self.rest + rest
+
     def skip_line(self) -> None:
         """What comes first is the rest of a line: leave it out."""
         self._skipping = True

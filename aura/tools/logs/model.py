@@ -12,7 +12,7 @@ import msgspec
 from aura.core.timing import TurnTimes
 
 
-class Moved(msgspec.Struct, frozen=True):
+class Moved(msgspec.Struct, frozen=True, gc=False):
     """The conversation changed its state."""
 
     at_s: float
@@ -34,7 +34,7 @@ class TurnRow(msgspec.Struct, frozen=True):
     """The user's words; empty without recording."""
 
 
-class CallRow(msgspec.Struct, frozen=True):
+class CallRow(msgspec.Struct, frozen=True, gc=False):
     """One call of a provider (or tool)."""
 
     at_s: float
@@ -52,9 +52,12 @@ class CallRow(msgspec.Struct, frozen=True):
     cached_tokens: int = 0
     chars: int = 0
     audio_s: float = 0.0
+    count: int = 1
+    """More where a row stands for all calls of its kind: without detail, only those that failed have rows of their own;
+    amounts and `total_ms` are sums then."""
 
 
-class OverlapRow(msgspec.Struct, frozen=True):
+class OverlapRow(msgspec.Struct, frozen=True, gc=False):
     """Speech over the assistant and how it was judged; the numbers are those of `events.OverlapJudged`."""
 
     at_s: float
@@ -68,7 +71,7 @@ class OverlapRow(msgspec.Struct, frozen=True):
     echo_share: float = 0.0
 
 
-class ErrorRow(msgspec.Struct, frozen=True):
+class ErrorRow(msgspec.Struct, frozen=True, gc=False):
     """A failure, or a line that was logged as one."""
 
     at_s: float | None
@@ -115,6 +118,7 @@ class ConversationRow(msgspec.Struct):
     fact_count: int = 0
     late_count: int = 0
     moves: list[Moved] = []
+    """Only kept in detail, like `event_counts`: a gigabyte of log has millions of them."""
     turns: list[TurnRow] = []
     calls: list[CallRow] = []
     overlaps: list[OverlapRow] = []

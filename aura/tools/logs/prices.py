@@ -57,7 +57,7 @@ class Use(msgspec.Struct):
 
     def add(self, call: CallRow) -> None:
         """One call more."""
-        self.calls += 1
+        self.calls += call.count
         self.failed += call.outcome not in ("ok", "cancelled")
         self.input_tokens += call.input_tokens
         self.output_tokens += call.output_tokens

@@ -36,14 +36,18 @@ def read(
     sources: Sequence[str | Path],
     *,
     keep: Keep = "none",
+    detail: bool = True,
     wanted: Wanted = Wanted(),  # noqa: B008  (frozen)
     now: datetime | None = None,
     progress: Progress | None = None,
     problems: Problems | None = None,
 ) -> Found:
-    """Read logs and journals (files, folders, `-`) as far as they can be read; `Found.problems` tells the rest."""
+    """Read logs and journals (files, folders, `-`) as far as they can be read; `Found.problems` tells the rest.
+
+    Facts are kept where `keep` says so, moves and counts of events unless `detail` is off.
+    """
     problems, total = Problems() if problems is None else problems, 0
-    book = Book(problems, keep, wanted)
+    book = Book(problems, keep, wanted, detail=detail)
     with no_collector():
         for source in find(sources, problems):
             for size in pour(source, book, problems):
@@ -68,9 +72,12 @@ def pour(source: Source, book: Book, problems: Problems) -> Iterator[int]:
     try:
         with source.open() as stream:
             for block in blocks(stream, trouble):
-                lines = cutter.cut(block)
-                reader.take(cutter.number, lines)
-                cutter.number += len(lines)
+                if reader.ignores(cutter.rest + block):
+                    cutter.jump(block)
+                else:
+                    lines = cutter.cut(block)
+                    reader.take(cutter.number, lines)
+                    cutter.number += len(lines)
                 yield len(block)
     except OSError as error:
         problems.add(source.name, 0, f"cannot be read ({error.strerror or error})")

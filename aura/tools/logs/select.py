@@ -81,8 +81,6 @@ class Filter(msgspec.Struct, frozen=True):
         last = (self.until - began).total_seconds() if self.until else float("inf")
         if row.ended_s < first or last < 0:
             return None
-        if first <= 0 and row.ended_s <= last:
-            return row
 
         def inside(items: Iterable[Timed]) -> list[Timed]:
             return [item for item in items if first <= getattr(item, "at_s", 0.0) <= last]

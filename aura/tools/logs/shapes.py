@@ -15,64 +15,79 @@ from aura.core import events as ev
 
 FACTS = frozenset(kind.__name__ for kind in ev.EVENTS)
 
-Number = int | float | None
+Number = float | None
 
 
-class Told(msgspec.Struct, gc=False):
-    """What the facts of a conversation tell, all kinds in one shape."""
-
-    reply: int | None = 0
-    silence_ms: Number = 0
-    voiced_ms: Number = 0
-    held_ms: Number = 0
-    needed_ms: Number = 0
-    heard_ms: Number = 0
-    said: str | None = None
-    echo_share: Number = 0.0
-    why: str | None = ""
-    kind: str | None = ""
-    text: str | None = ""
-    stage: str | None = ""
-    code: str | int | None = ""
-    provider: str | None = ""
-
-
-class LogLine(Told, gc=False):
-    """A line of the structured log."""
+class LogLine(msgspec.Struct, gc=False):
+    """A line of the structured log. The fields stand in the order in which lines have them: so they are found fast."""
 
     time: str = ""
     level: str | None = ""
     event: str = ""
-    session: str | None = ""
-    tenant: str | None = ""
+    turn: int | None = 0
     was: str | None = ""
     now: str | None = ""
-    verdict: str | None = ""
     elapsed_ms: Number = None
-    turn: int | None = 0
+    verdict: str | None = ""
+    # facts (class Fact)
+    reply: int | None = 0
+    stage: str | None = ""
+    silence_ms: Number = 0
+    heard_ms: Number = 0
+    kind: str | None = ""
+    text: str | None = ""
+    why: str | None = ""
+    voiced_ms: Number = 0
+    held_ms: Number = 0
+    needed_ms: Number = 0
+    said: str | None = None
+    echo_share: Number = 0.0
     # turn.times
     draft: bool | None = False
     ms: dict[str, float | str | None] | None = None
     # provider.call
     part: str | None = ""
+    provider: str | None = ""
+    total_ms: Number = 0.0
     outcome: str | None = ""
     ttfb_ms: Number = None
-    total_ms: Number = 0.0
     input_tokens: int | None = 0
     output_tokens: int | None = 0
     cached_tokens: int | None = 0
     chars: int | None = 0
     audio_s: Number = 0.0
     # lines that tell of trouble
+    code: str | int | None = ""
     error: Any = None
     message: Any = None
     exception: Any = None
+    tenant: str | None = ""
+    session: str | None = ""
 
 
-class Fact(Told, gc=False):
-    """The event of a journal's entry."""
+class Fact(msgspec.Struct, gc=False):
+    """The event of a journal's entry: all kinds in one shape."""
 
-    type: str = ""
+    type: str
+    at_ms: Any = None
+    reply: int | None = 0
+    stage: str | None = ""
+    silence_ms: Number = 0
+    heard_ms: Number = 0
+    kind: str | None = ""
+    text: str | None = ""
+    why: str | None = ""
+    voiced_ms: Number = 0
+    held_ms: Number = 0
+    needed_ms: Number = 0
+    said: str | None = None
+    echo_share: Number = 0.0
+    code: str | int | None = ""
+    provider: str | None = ""
+
+
+Told = Fact | LogLine
+"""What both tell of a fact, under the same names."""
 
 
 class Order(msgspec.Struct, gc=False):

@@ -3,67 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-import msgspec
-from rich import box
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from aura.core.timing import PARTS
 from aura.tools.logs import cells, views
-from aura.tools.logs.cells import Clock, count, cut, number, seconds, short
+from aura.tools.logs.cells import Clock, count, cut, number, seconds
 from aura.tools.logs.exact import TOTAL, shown
 from aura.tools.logs.problems import clean
+from aura.tools.logs.sheet import Column, Page, fill, flexible, grid
 from aura.tools.logs.views import Look
 from aura.tools.logs.waterfall import HEADINGS, Bars
-
-WIDE = 140
-"""Columns from which on there is room for whole ids, words and texts."""
-
-
-class Page(msgspec.Struct):
-    """A terminal, and how many lines it is to show."""
-
-    console: Console
-    limit: int = 0
-    """So many of the latest lines; 0: all."""
-
-    @property
-    def wide(self) -> bool:
-        """Whether there is room for more than what matters most."""
-        return self.console.width >= WIDE
-
-    def session(self, session: str) -> Text:
-        """Its id, in short where there is little room; `--session` takes it either way."""
-        return Text(cut(session, 40) if self.wide else short(session), "cyan")
-
-    def latest(self, lines: Sequence[Any], table: Table) -> Sequence[Any]:
-        """The lines that are shown; the table says how many are not."""
-        hidden = max(0, len(lines) - self.limit) if self.limit else 0
-        if hidden:
-            table.caption = f"{hidden} earlier ones are not shown: --limit 0 shows all"
-            table.caption_justify = "left"
-        return lines[hidden:]
-
-
-def grid(title: str, *headings: str, left: Iterable[str] = ()) -> Table:
-    """An empty table; its figures stand to the right, the columns in `left` to the left."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False)
-    table.padding = (0, 1, 0, 0)
-    texts = {"time", "session", *left}
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading in texts else "right", no_wrap=True)
-    return table
-
-
-def flexible(table: Table, heading: str) -> None:
-    """One more column, which takes the room that is left and wraps."""
-    table.add_column(heading, overflow="fold", ratio=1)
-    table.expand = True
-
 
 # ---- conversations ------------------------------------------------------------------------------------------------
 
@@ -72,24 +25,42 @@ def conversations(look: Look, page: Page) -> list[RenderableType]:
     """The conversations and what they come to."""
     lines = views.conversations(look)
     clock = Clock(line.time for line in lines)
-    tenants, losses = any(line.tenant for line in lines), any(line.lost or line.late for line in lines)
-    names = ["time", "session", *(["tenant"] if tenants else []), "length", "turns", "barge-ins", "errors"]
-    names += [*(["late", "lost"] if losses and page.wide else []), "p50", "p95", "cost" if look.prices else "usage"]
-    table = grid(f"Conversations{clock.day}", *names, left=["tenant", "cost", "usage"])
-    flexible(table, "outcome")
-    for line in page.latest(lines, table):
-        row = [clock(line.time), page.session(line.session), *([Text(cut(line.tenant, 16))] if tenants else [])]
-        row += [seconds(line.length_s), number(line.turns), cells.overlaps(line.interruptions, line.overlaps)]
-        row.append(Text(str(line.errors), "bold red") if line.errors else cells.NONE)
-        if losses and page.wide:
-            row += [number(line.late), Text(str(line.lost), "red") if line.lost else cells.NONE]
-        row += [cells.ms(line.v2v_p50_ms), cells.ms(line.v2v_p95_ms)]
-        if look.prices:
-            row.append(cells.cost(line.cost, look.prices.currency, known=not line.cost_unknown))
-        else:
-            row.append(cells.usage(line.input_tokens + line.output_tokens, line.chars, line.audio_s))
-        table.add_row(*row, cells.outcome(line.outcome))
+    columns: dict[str, Column] = {
+        "time": lambda line: clock(line.time),
+        "session": lambda line: page.session(line.session),
+    }
+    if any(line.tenant for line in lines):
+        columns["tenant"] = lambda line: Text(cut(line.tenant, 16))
+    columns |= {
+        "length": lambda line: seconds(line.length_s),
+        "turns": lambda line: number(line.turns),
+        "barge-ins": lambda line: cells.overlaps(line.interruptions, line.overlaps),
+        "errors": lambda line: bad(line.errors),
+    }
+    if any(line.late for line in lines):
+        columns["late"] = lambda line: number(line.late)
+    if any(line.lost for line in lines):
+        columns["lost"] = lambda line: bad(line.lost)
+    columns |= {"p50": lambda line: cells.ms(line.v2v_p50_ms), "p95": lambda line: cells.ms(line.v2v_p95_ms)}
+    if look.prices:
+        money = f"cost {clean(look.prices.currency)}".strip()
+        columns[money] = lambda line: cells.cost(line.cost, "", known=not line.cost_unknown)
+    elif any(line.calls for line in lines):
+        columns["usage"] = lambda line: cells.usage(line.input_tokens + line.output_tokens, line.chars, line.audio_s)
+    table = fill(
+        f"Conversations{clock.day}",
+        page,
+        lines,
+        columns,
+        drop=("late", "usage", "p95", "length", "tenant", "lost"),
+        last=("outcome", lambda line: cells.outcome(line.outcome)),
+    )
     return [table, summary(look, lines)]
+
+
+def bad(count: int) -> Text:
+    """A count of what should not be."""
+    return Text(str(count), "bold bright_red") if count else cells.NONE
 
 
 def summary(look: Look, lines: Sequence[views.ConversationLine]) -> Table:
@@ -107,23 +78,27 @@ def summary(look: Look, lines: Sequence[views.ConversationLine]) -> Table:
     failed = Counter(f"{error.provider} {error.code}" for row in look.rows for error in row.errors)
     failed.update(f"{error.provider} {error.code}" for error in look.process_errors)
     if failed:
-        facts.add_row(Text("errors", "red"), cells.counted(failed))
+        facts.add_row(Text("errors", "bright_red"), cells.counted(failed))
     facts.add_row("ended", cells.counted(Counter(line.outcome for line in lines)))
     use = views.used(*look.rows)
     if use.calls:
-        amounts = cells.usage(use.input_tokens + use.output_tokens, use.chars, use.audio_s)
-        facts.add_row("used", Text.assemble(f"{count(use.calls, 'call')}, ", amounts))
+        amounts = {"tokens": use.input_tokens + use.output_tokens, "characters": use.chars}
+        told = [
+            count(use.calls, "call"),
+            *(f"{cells.amount(value)} {unit}" for unit, value in amounts.items() if value),
+        ]
+        facts.add_row("used", ", ".join([*told, *([f"{seconds(use.audio_s)} of audio"] if use.audio_s else [])]))
     if look.prices:
         facts.add_row("cost", cells.total(look))
     if lost := sum(line.lost for line in lines):
-        facts.add_row(Text("lost", "red"), f"{count(lost, 'line')} of journals")
+        facts.add_row(Text("lost", "bright_red"), f"{count(lost, 'line')} of journals")
     return facts
 
 
 # ---- turns --------------------------------------------------------------------------------------------------------
 
-BAR_LEAST, BAR_MOST = 8, 72
-WATERFALL = "where the time went"
+BAR_LEAST, BAR_MOST = 9, 72
+WATERFALL = ("where the time went", "waterfall")
 
 
 def turns(look: Look, page: Page) -> list[RenderableType]:
@@ -138,7 +113,7 @@ def turns(look: Look, page: Page) -> list[RenderableType]:
     visible = page.latest(lines, table) if look.slowest is None else lines
     longest = max(line.voice_to_voice_ms for line in visible)
     width = bar_width(page, clock, visible, words=words)
-    table.add_column(cut(WATERFALL, width), no_wrap=True)
+    table.add_column(WATERFALL[width < len(WATERFALL[0])], no_wrap=True)
     table.add_column("reply" if page.wide else "", no_wrap=True)
     if words:
         flexible(table, "said")
@@ -183,7 +158,7 @@ def errors(look: Look, page: Page) -> list[RenderableType]:
     for line in lines:
         table.add_row(
             Text(cut(line.provider, 20), "bold"),
-            Text(cut(line.code, 30), "red"),
+            Text(cut(line.code, 30), "bright_red"),
             Text(cut(line.where, 24)),
             Text(str(line.count), "bold"),
             number(line.conversations),
@@ -237,14 +212,17 @@ def cost(look: Look, page: Page) -> list[RenderableType]:
     if not lines:
         return [Text(NO_CALLS, "dim")]
     clock = Clock(line.time for line in lines)
-    columns = _usage_columns(lines, look, page)
-    table = grid(f"Usage{clock.day}", "time", "session", "provider", "part", *columns, left=["provider", "part"])
-    for line in page.latest(lines, table):
-        table.add_row(clock(line.time), page.session(line.session), *_usage(line, columns))
-    totals = grid("In all", "provider", "part", *columns, left=["provider", "part"])
-    for line in views.usage(Look([cells.together(look.rows)], prices=look.prices)):
-        totals.add_row(*_usage(line, columns))
-    notes: list[RenderableType] = [table, totals]
+    whose: dict[str, Column] = {
+        "time": lambda line: clock(line.time),
+        "session": lambda line: page.session(line.session),
+    }
+    columns = _usage_columns(lines, look)
+    drop = ("ttfb", "total", "cached", "time", "failed")
+    totals = views.usage(Look([cells.together(look.rows)], prices=look.prices))
+    notes: list[RenderableType] = [
+        fill(f"Usage{clock.day}", page, lines, {**whose, **columns}, drop=drop),
+        fill("In all", Page(page.console), totals, columns, drop=drop),
+    ]
     if look.prices:
         notes.append(Text.assemble("cost ", cells.total(look)))
     else:
@@ -252,15 +230,14 @@ def cost(look: Look, page: Page) -> list[RenderableType]:
     return notes
 
 
-Column = Callable[[views.UsageLine], RenderableType]
-
-
-def _usage_columns(lines: Sequence[views.UsageLine], look: Look, page: Page) -> dict[str, Column]:
-    """The columns with anything in them, as far as there is room."""
-    currency = look.prices.currency if look.prices else ""
+def _usage_columns(lines: Sequence[views.UsageLine], look: Look) -> dict[str, Column]:
+    """The columns with anything in them."""
+    money = f"cost {clean(look.prices.currency)}".strip() if look.prices else ""
     columns: dict[str, tuple[str, Column]] = {
+        "provider": ("provider", lambda line: Text(cut(line.provider, 12), "bold")),
+        "part": ("part", lambda line: Text(cut(line.part, 6))),
         "calls": ("calls", lambda line: number(line.calls)),
-        "failed": ("failed", lambda line: Text(str(line.failed), "red") if line.failed else cells.NONE),
+        "failed": ("failed", lambda line: bad(line.failed)),
         "ttfb": ("ttfb_p50_ms", lambda line: cells.ms(line.ttfb_p50_ms)),
         "total": ("total_p50_ms", lambda line: cells.ms(line.total_p50_ms)),
         "tok in": ("input_tokens", lambda line: cells.amount(line.input_tokens)),
@@ -268,19 +245,12 @@ def _usage_columns(lines: Sequence[views.UsageLine], look: Look, page: Page) -> 
         "out": ("output_tokens", lambda line: cells.amount(line.output_tokens)),
         "chars": ("chars", lambda line: cells.amount(line.chars)),
         "audio": ("audio_s", lambda line: seconds(line.audio_s) if line.audio_s else cells.NONE),
-        "cost": ("calls", lambda line: cells.cost(line.cost, currency, known=not line.cost_unknown)),
+        money: ("calls", lambda line: cells.cost(line.cost, "", known=not line.cost_unknown)),
     }
-    hidden = {"cost"} if look.prices is None else {"ttfb", "cached"} if page.console.width < 100 else set[str]()
-    return {
-        heading: cell
-        for heading, (field, cell) in columns.items()
-        if heading not in hidden and any(getattr(line, field) for line in lines)
-    }
-
-
-def _usage(line: views.UsageLine, columns: Mapping[str, Column]) -> list[RenderableType]:
-    names = [Text(cut(line.provider, 12), "bold"), Text(cut(line.part, 6))]
-    return [*names, *(cell(line) for cell in columns.values())]
+    used = {heading: cell for heading, (name, cell) in columns.items() if any(getattr(line, name) for line in lines)}
+    if not look.prices:
+        used.pop(money, None)
+    return used
 
 
 TABLES: dict[str, Callable[[Look, Page], list[RenderableType]]] = {

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from aura.core.timing import PARTS
 
-COLORS = dict(zip(PARTS, ("bright_black", "cyan", "magenta", "blue", "green", "yellow"), strict=True))
+COLORS = dict(zip(PARTS, ("bright_black", "cyan", "magenta", "bright_blue", "green", "yellow"), strict=True))
 HEADINGS = dict(zip(PARTS, ("end", "stt", "llm", "sent", "tts", "out"), strict=True))
 """Short ones, for a narrow terminal."""
 MEANINGS = dict(

@@ -1,0 +1,1 @@
+"""`aura recordings`: find, show, delete and export recorded conversations."""
