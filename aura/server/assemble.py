@@ -26,6 +26,8 @@ from aura.server.drain import Drain, drain_on_signal
 from aura.server.handshake import Request
 from aura.server.http import pages
 from aura.server.listener import serve as listen_on
+from aura.server.operator import operator_key
+from aura.server.sessions import session_routes
 from aura.server.socket import Closed, Socket
 from aura.session.build import Who, hold, sections_of
 from aura.session.line import Ended, Line
@@ -163,6 +165,8 @@ async def serve_port(
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until the drain is over, then end the process's other tasks."""
-    app = pages(health, metrics, drain)
+    storage = config.storage
+    key = operator_key(config.server.operator_key, config.server.host, storage.data_dir, recording=storage.record)
+    app = pages(health, metrics, drain, lambda: session_routes(storage.data_dir, key))
     await listen_on(config.server, house.hold, app, drain=drain, metrics=metrics, task_status=task_status)
     whole.cancel()

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import msgspec
 
+from aura.core.secret import Secret
+
 
 class ServerSettings(msgspec.Struct, frozen=True):
     """Where AURA listens and what it lets a client do."""
@@ -48,5 +50,8 @@ class ServerSettings(msgspec.Struct, frozen=True):
     """Time for the client to answer a WebSocket close."""
     drain_grace_s: float = 30.0
     """On shutdown, how long running conversations may go on."""
+    operator_key: Secret = msgspec.field(default_factory=Secret)
+    """Opens the session page, /sessions; at least 16 characters. Empty: a server that records and listens on loopback
+    makes one and keeps it in the file operator.key in the data folder; any other has no such page."""
     tcp_nodelay: bool = True
     """Send every message at once instead of collecting small ones (Nagle)."""
