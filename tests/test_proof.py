@@ -1,0 +1,78 @@
+"""What `python -m tests.proof` proves at length, in short; and the corpus that guards every change."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import pytest
+import trio
+
+from tests.proof import acts, again, corpus, coverage, races, rules
+from tests.proof.engines import SHORT_DEADLINES, engines, options, trouble
+from tests.proof.houses import server
+
+PIECES = {piece.name: piece for piece in corpus.PIECES}
+CONVERSATIONS = 6
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_the_corpus_behaves_as_it_did(name: str) -> None:
+    result = again.run_again(corpus.FOLDER / name)
+    if result.divergence:
+        pytest.fail(again.behaviour_changed(result), pytrace=False)
+    assert result.complete
+    assert result.facts == result.decided > 5
+    assert result.messages > 5
+
+
+def test_the_corpus_holds_what_it_is_there_for() -> None:
+    assert {path.name for path in corpus.FOLDER.iterdir()} == set(PIECES)
+    found = {name: set(coverage.happened(corpus.FOLDER / name)) for name in PIECES}
+    assert {name: piece.holds - found[name] for name, piece in PIECES.items() if piece.holds - found[name]} == {}
+
+
+@pytest.mark.parametrize("number", range(len(rules.RULES)), ids=[rule.name for rule in rules.RULES])
+def test_a_rule_changed_on_purpose_is_caught_at_the_first_fact_it_decides(number: int) -> None:
+    rule = rules.RULES[number]
+    entries = {folder: coverage.read(folder)[1] for folder in corpus.FOLDER.iterdir()}
+    chosen = [folder for folder, facts in entries.items() if rules.first(rule, facts)]
+    assert chosen, "no conversation of the corpus has such a fact"
+    assert [wrong for folder in chosen if (wrong := rules.caught(number, folder))] == []
+
+
+def test_the_message_about_a_change_names_fact_conversation_and_what_to_do() -> None:
+    rule = rules.RULES[0]
+    with rule.change():
+        result = again.run_again(corpus.FOLDER / "barge_in")
+    message = again.behaviour_changed(result)
+    assert message.startswith(f"behaviour changed at fact {result.at_fact} of barge_in: ")
+    assert "re-record it (python -m tests.proof record-corpus) and say why in the commit" in message
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_deadline_and_an_answer_in_the_same_moment_are_decided_as_they_were(seed: int) -> None:
+    kept, log = races.recorded(seed)
+    assert races.replayed(kept) == ("", log)
+    assert {"got", "went on", True, False} <= {entry[1] for entry in log if str(entry[0]).startswith("asks")}
+
+
+@pytest.mark.e2e
+def test_conversations_of_a_running_server_with_faulty_engines_come_out_equal(tmp_path: Path) -> None:
+    folders = trio.run(recorded, tmp_path)
+    assert len(folders) == CONVERSATIONS
+    results = [again.run_again(folder) for folder in folders]
+    assert [result.divergence for result in results if result.divergence] == []
+    assert sum(result.facts for result in results) > 3 * CONVERSATIONS
+
+
+async def recorded(folder: Path) -> list[Path]:
+    """A few callers at the same time."""
+    async with engines() as fake, server(folder, *options(fake), *SHORT_DEADLINES) as house:
+        trouble(fake, 1)
+        script = acts.anything(Random(1))
+        async with trio.open_nursery() as nursery:
+            for seed in range(CONVERSATIONS):
+                nursery.start_soon(partial(acts.converse, longest_s=6.0), house.url, seed, script)
+    return house.recordings()
