@@ -14,7 +14,7 @@ from aura.cli_app import ConfigOption, SetOption, app, command, example, setting
 OWN = ("storage.", "logs.", "http.", "openai.", "compatible.", "engines.", "offline_stt.", "offline_tts.")
 """Beginnings of settings that are about this process (where recordings are, which keys), and not about a branch."""
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-SinceOption = Annotated[str | None, typer.Option(metavar="WHEN", help="From then on: 10m, 2h, 3d, or a date and time.")]
+SinceOption = Annotated[str | None, typer.Option(metavar="WHEN", help="From then on: 10m, 2h, 3d ago, or ISO 8601.")]
 UntilOption = Annotated[str | None, typer.Option(metavar="WHEN", help="Until then.")]
 SessionOption = Annotated[str | None, typer.Option(metavar="ID", help="Only this conversation; its beginning will do.")]
 
@@ -51,10 +51,10 @@ def logs(
     until: UntilOption = None,
     session: SessionOption = None,
     tenant: Annotated[str | None, typer.Option(help="Only this tenant.")] = None,
-    state: Annotated[str | None, typer.Option(help="Only what happened in this state.")] = None,
-    event: Annotated[str | None, typer.Option(help="Only this event.")] = None,
+    state: Annotated[str | None, typer.Option(help="Conversations that were in this state.")] = None,
+    event: Annotated[str | None, typer.Option(help="Conversations with this event; those facts.")] = None,
     provider: Annotated[str | None, typer.Option(help="Only this engine.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Show no more rows than this.")] = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="Rows of a table (50); 0: all.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as the files grow.")] = False,
     as_json: JsonOption = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,

@@ -1,4 +1,4 @@
-"""A recorded conversation of nine seconds, written by hand: a question, an answer, an interruption, an engine's error."""
+"""A recorded conversation of nine seconds, written by hand: a question, an answer, an interruption, an error."""
 
 from __future__ import annotations
 
@@ -59,9 +59,19 @@ FACTS: tuple[tuple[float, ev.AnyEvent, str, tuple[fx.AnyEffect, ...]], ...] = (
         "listening",
         (fx.ConfirmTurn(2), fx.CancelReply(1, "turn_detected")),
     ),
-    (6.10, ev.TurnEnded(5600, 500, "silence", "complete"), "thinking", (fx.EndTurn(2, 5600), fx.StartReply(2, 2, "speech", False))),
+    (
+        6.10,
+        ev.TurnEnded(5600, 500, "silence", "complete"),
+        "thinking",
+        (fx.EndTurn(2, 5600), fx.StartReply(2, 2, "speech", False)),
+    ),
     (6.20, ev.TranscriptReady(2, 4, "words", SECOND), "thinking", (fx.Respond(2, 2),)),
-    (6.40, ev.StageFailed(2, "think", "rate_limited", True, "openai"), "thinking", (fx.DropReply(2), fx.StartReply(3, 2, "request", False, retry_of=2))),
+    (
+        6.40,
+        ev.StageFailed(2, "think", "rate_limited", True, "openai"),
+        "thinking",
+        (fx.DropReply(2), fx.StartReply(3, 2, "request", False, retry_of=2)),
+    ),
     (6.50, ev.FirstTokenArrived(3), "thinking", ()),
     (6.52, ev.SentenceReady(3, 0, 11), "thinking", ()),
     (6.56, ev.FirstAudioArrived(3), "thinking", ()),
@@ -100,6 +110,7 @@ def spoken(at: float, item: str, text: str, seconds: float) -> Iterator[tuple[fl
 def lines() -> list[tuple[float, Any]]:
     """The tape but for its steps: what was noted, or came, when."""
     call, left = tape.Call, tape.Left
+    cut = message("a1", "assistant", type="output_audio", transcript=HEARD)
     words = tape.Item(TextDelta(f"{HEARD}{UNHEARD}{UNSENT}"))
     found: list[tuple[float, Any]] = [
         (1.63, call(5, "stt", "offline", text="1.1")),
@@ -112,10 +123,10 @@ def lines() -> list[tuple[float, Any]]:
         (1.92, call(7, "tts", "offline", text=f"{HEARD}{UNHEARD}")),
         (1.96, (7, tape.Sound(48_000, RATE_HZ))),
         (2.00, sent("input_audio_buffer.committed", item_id="u1")),
-        *spoken(2.02, "a1", f"{HEARD}{UNHEARD}", 3.0),
+        *spoken(2.02, "a1", f"{HEARD}{UNHEARD}", 2.16),
         (4.12, sent("aura.playout.hold", item_id="a1")),
         (4.70, left(7, "cancelled")),
-        (4.70, sent("conversation.item.done", item={**message("a1", "assistant", type="output_audio", transcript=HEARD), "status": "incomplete"})),
+        (4.70, sent("conversation.item.done", item={**cut, "status": "incomplete"})),
         (4.70, sent("response.done", response={"id": "r1", "status": "cancelled"})),
         (4.70, sent("aura.playout.flush", item_id="a1", heard_ms=2040)),
         (6.21, call(8, "chat", "openai", text=SECOND)),

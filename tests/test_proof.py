@@ -58,6 +58,12 @@ def test_a_deadline_and_an_answer_in_the_same_moment_are_decided_as_they_were(se
     assert {"got", "went on", True, False} <= {entry[1] for entry in log if str(entry[0]).startswith("asks")}
 
 
+@pytest.mark.parametrize("cut_after_s", [0.0, 0.005, 0.034, 0.055])
+def test_a_conversation_cancelled_from_outside_is_cancelled_at_the_same_step_again(cut_after_s: float) -> None:
+    kept, log = races.recorded(1, cut_after_s=cut_after_s)
+    assert races.replayed(kept) == ("", log)
+
+
 @pytest.mark.e2e
 def test_conversations_of_a_running_server_with_faulty_engines_come_out_equal(tmp_path: Path) -> None:
     folders = trio.run(recorded, tmp_path)

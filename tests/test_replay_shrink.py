@@ -268,7 +268,6 @@ def test_a_recording_that_parts_becomes_one_turn_that_parts_the_same_way(
     assert turns_in(long_recording) == [1, 2, 3]
     assert turns_in(done.recording) == [1, 2]
     assert check.difference(done.recording, Detector) == ""  # which is the point: the right code passes
-    tidy(out)
 
 
 def test_what_was_said_otherwise_is_kept_up_to_where_it_was(

@@ -45,6 +45,8 @@ class Header(msgspec.Struct, frozen=True, rename={"version": "aura_journal"}):
     settings: dict[str, Any] = {}
     """What the session was set up with, without secrets."""
     version: int = VERSION
+    tenant: str = ""
+    """Whom the conversation belongs to, where the client's address says it (`?tenant=`)."""
 
 
 class Entry(msgspec.Struct, frozen=True):

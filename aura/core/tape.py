@@ -23,6 +23,8 @@ from aura.core.errors import AuraError
 from aura.core.ports import ChatItem, SpeechChunk, Tool, Transcript, WordTime
 
 VERSION = 1
+CUT = -1
+"""Stands for a task in the step at which the whole conversation was cancelled from outside."""
 
 
 class TapeError(AuraError):

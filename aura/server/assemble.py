@@ -81,7 +81,8 @@ class House:
             await trio.to_thread.run_sync(vad.load_model)  # at once, but for the first conversations after the start
         who = Who(f"sess_{secrets.token_hex(8)}", request.query)
         with self.library.books(who, self.sections, self.kit) as books:
-            log.info("conversation.begun", path=request.path, journal=books.place)
+            asked = {name: request.query[name] for name in ("model", "persona", "tenant") if name in request.query}
+            log.info("conversation.begun", path=request.path, journal=books.place, **asked)
             books.why = why = await self.converse(SocketLine(socket), who, books)
             log.info("conversation.ended", why=why)
             if why == SLOW:

@@ -84,7 +84,8 @@ class Library:
         recording = self.record(who, started, settings, kit)
         with structlog.contextvars.bound_contextvars(session=who.ident, recorded=recording is not None):
             journal = self.journals.open(who.ident, recording.folder if recording else None)
-            journal.write(encode(Header(who.ident, started, {name: settings[name] for name in JOURNALLED})))
+            shown, tenant = {name: settings[name] for name in JOURNALLED}, who.query.get("tenant", "")
+            journal.write(encode(Header(who.ident, started, shown, tenant=tenant)))
             told = self.spans.begin(who.ident, started) if self.spans else None
             place = str(journal.path.relative_to(self.config.storage.data_dir))
             books = Books(self.metrics, journal, place, recording, told)

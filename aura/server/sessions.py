@@ -174,8 +174,8 @@ class Api:
         self._data_dir = data_dir
         self._library = Library(data_dir)
         self._threads = trio.CapacityLimiter(THREADS)
-        self._listing, self._digesting = trio.Lock(), trio.Lock()
-        """Two requests for the same thing do the work once."""
+        self._reading = trio.Lock()
+        """One at a time reads journals and tapes: that keeps the interpreter busy, and is done once for two requests."""
         self._kept: Lru[str, tuple[Signature, Conversation, bytes]] = Lru(
             CONVERSATIONS_KEPT_BYTES, lambda kept: len(kept[2])
         )
@@ -204,7 +204,7 @@ class Api:
                 self._kept.put(str(folder), kept)
             return kept
 
-        async with self._digesting:
+        async with self._reading:
             return (folder, *await self._work(work))
 
     # ---- endpoints
@@ -212,14 +212,15 @@ class Api:
     async def list(self, request: Request) -> Response:
         """The newest recordings, or those that fit the query."""
         query = _query(request)
-        async with self._listing:
+        async with self._reading:
             return _json(await self._work(lambda: msgspec.json.encode(self._library.find(query))))
 
     async def conversation(self, request: Request) -> Response:
         """Everything about one but its audio."""
         if request.query_params.get("quick"):
             folder = await self._folder("{day}/{name}".format(**request.path_params))
-            return _json(await self._work(lambda: msgspec.json.encode(digest(folder, quick=True))))
+            async with self._reading:
+                return _json(await self._work(lambda: msgspec.json.encode(digest(folder, quick=True))))
         return _json((await self._digest(request))[3])
 
     async def peaks(self, request: Request) -> Response:
@@ -259,7 +260,8 @@ class Api:
     async def compare(self, request: Request) -> Response:
         """Where two recordings part."""
         left, right = [await self._folder(request.query_params.get(name, "")) for name in ("left", "right")]
-        return _json(await self._work(lambda: msgspec.json.encode(compare(left, right))))
+        async with self._reading:
+            return _json(await self._work(lambda: msgspec.json.encode(compare(left, right))))
 
 
 def _query(request: Request) -> Query:

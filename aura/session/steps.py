@@ -141,6 +141,7 @@ class RecordedSteps(Steps):
         self._thaw = clock.thaw if isinstance(clock, StepClock) else lambda: None
         self._tasks = 0
         self._running = 0
+        self._over = False
         self._outside: set[int] = set()
         """Tasks inside a call to the outside."""
 
@@ -155,8 +156,31 @@ class RecordedSteps(Steps):
         nursery.start_soon(self._task, self._tasks, run, args, name=run)
 
     async def root(self, run: Run, *args: Any) -> Any:
-        """Run the conversation as its first task, number 0."""
-        return await self._drive(0, run(*args))
+        """Run the conversation as its first task, number 0. When all around it is cancelled, the tape says where."""
+        result, failure = None, None
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope(shield=True) as scope:
+                nursery.start_soon(self._cut, scope)
+                try:
+                    result = await self._drive(0, run(*args))
+                except Exception as error:  # raised again below, where no nursery wraps it
+                    failure = error
+                finally:
+                    self._over = True
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        return result
+
+    async def _cut(self, conversation: trio.CancelScope) -> None:
+        """Hand on a cancellation from outside, which would reach every task at another point."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            if not self._over:
+                self._sink.step(self._freeze(), tape.CUT)
+                conversation.cancel()
+                self._thaw()
 
     async def _task(self, number: int, run: Run, args: tuple[Any, ...]) -> None:
         await self._drive(number, run(*args))

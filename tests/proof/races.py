@@ -83,8 +83,8 @@ async def race(steps: Steps, outside: Outside, log: Log) -> None:
         steps.spawn(nursery, wakes)
 
 
-def recorded(seed: int) -> tuple[list[tape.Step], Log]:
-    """Run it in real time, with others that keep the loop busy."""
+def recorded(seed: int, *, cut_after_s: float = float("inf")) -> tuple[list[tape.Step], Log]:
+    """Run it in real time, with others that keep the loop busy; cancelled from outside after a while."""
     rng, kept, log = Random(seed), Tape(), Log()
 
     async def outside() -> str:
@@ -103,7 +103,8 @@ def recorded(seed: int) -> tuple[list[tape.Step], Log]:
         async with trio.open_nursery() as nursery:
             for _ in range(3):
                 nursery.start_soon(others)
-            await steps.root(race, steps, outside, log)
+            with trio.move_on_after(cut_after_s):
+                await steps.root(race, steps, outside, log)
             nursery.cancel_scope.cancel()
 
     trio.run(main, clock=StepClock())

@@ -37,6 +37,7 @@ def digest(folder: Path, *, quick: bool = False) -> Conversation:
     """
     troubles = Troubles()
     head, entries = read_journal(folder, troubles)
+    entries.sort(key=lambda entry: entry.at)  # where the clock ran backwards
     tape = TapeFacts()
     tape_head, length = (None, 0.0) if quick else read_tape(folder, troubles, tape)
     tape.settle(length)

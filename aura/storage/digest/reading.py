@@ -1,11 +1,13 @@
 """A recording's two files, as far as they can be read. Nothing here raises for what is in them: it is told in lines.
 
-Files are read in small blocks, so that a thread which does it never keeps the interpreter for long.
+Files are read in small blocks with a breath between them: the thread that does it shares the interpreter with
+conversations, which would otherwise get it a few times a second only.
 """
 
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +21,8 @@ from aura.storage.taping import TAPE
 
 JOURNAL = "journal.jsonl"
 BLOCK = 1 << 16
+BREATH_S = 0.0002
+_never = threading.Event()
 READ_MAX = 512 << 20
 """No file is read beyond this, in bytes."""
 TROUBLES_MAX = 8
@@ -50,6 +54,7 @@ def blocks(path: Path, troubles: Troubles) -> Iterator[bytes]:
         with path.open("rb") as file:
             while block := file.read(BLOCK):
                 yield block
+                _never.wait(BREATH_S)
                 read += len(block)
                 if read >= READ_MAX:
                     troubles.add(f"{path.name}: longer than {READ_MAX >> 20} MB: the rest is not shown")
@@ -80,7 +85,6 @@ def read_journal(folder: Path, troubles: Troubles) -> tuple[journal.Header | Non
                 troubles.add(f"{JOURNAL}:{line}: it breaks off here, as after a crash")
             case journal.Trouble():
                 troubles.add(f"{JOURNAL}:{line}: cannot be read: {piece.why}")
-    entries.sort(key=lambda entry: entry.at)
     return reader.header, entries
 
 
@@ -104,7 +108,7 @@ CUT = b"\0"
 
 _steps = msgspec.json.Decoder(tape.Step)
 _notes = msgspec.json.Decoder(tape.AnyNote)
-_AUDIO = re.compile(rb'\[([0-9.e+-]+),[0-9]+,\{"t":"audio","bytes":([0-9]+),"format":"([a-z0-9]+\.[0-9]+)"')
+_AUDIO = re.compile(rb'\[([0-9.e+-]+),[0-9]+,\{"t":"audio","bytes":([0-9]+),"format":"([a-z0-9]+\.[0-9]+)"[^{}]*\}\]$')
 """Half of all lines with an outcome, so they are read in a shorter way."""
 
 
@@ -187,7 +191,7 @@ class _Scan:
     def _advance(self, at: float, number: int) -> float:
         if self._began is None:
             self._began = at
-        now = at - self._began
+        now = round(at - self._began, 6)
         if now < self._last:  # it goes on from where it was
             where = f":{number}" if number else ""
             self._troubles.add(f"{TAPE}{where}: the clock runs backwards by {self._last - now:.3f} s")

@@ -35,8 +35,10 @@ BLOCK_S = 0.25
 """So much sound is prepared at once."""
 AHEAD_S = 0.25
 """And so long before it is heard."""
+EDGE_S = 0.05
+"""Pieces are cut out of longer ones: where the rate is changed, their edges would be heard."""
 SAVED_S = 10.0
-"""The same for a file."""
+"""At once for a file."""
 TICK_S = 0.5
 """The lane of states in front of a fact has one block for so much time, and no more than `LANE_MAX` blocks."""
 LANE_MAX = 12
@@ -60,8 +62,11 @@ class Mix(msgspec.Struct, frozen=True):
 
     def pcm(self, begin: float, end: float) -> bytes:
         """What sounds between two moments: the user on the left, the assistant on the right."""
-        sides = [samples(self.folder, side, begin, end, self.rate_hz) for side in (self.user, self.assistant)]
-        return np.stack(sides, axis=1).astype("<i2").tobytes()
+        from_s = max(0.0, begin - EDGE_S)
+        both = (self.user, self.assistant)
+        sides = [samples(self.folder, side, from_s, end + EDGE_S, self.rate_hz) for side in both]
+        first, count = round((begin - from_s) * self.rate_hz), round((end - begin) * self.rate_hz)
+        return np.stack(sides, axis=1)[first : first + count].astype("<i2").tobytes()
 
     def blocks(self, length_s: float) -> Iterator[tuple[float, bytes]]:
         """All of it in pieces, each with its beginning."""

@@ -80,6 +80,7 @@ def run(
     *,
     wrong: str = "",
     budget_s: float = BUDGET_S,
+    as_json: bool = False,
     console: Console | None = None,
 ) -> int:
     """Write a test from a recording, or a journal, and say so; returns 0. Raises AuraError: exit code 2.
@@ -87,22 +88,29 @@ def run(
     `wrong` is a symptom (`symptom`); without one, what is wrong is where this AURA parts from the recording.
     """
     console = console or transitions.Screen()
-    with console.status("looking for what is wrong") as status:
+    with Console(stderr=True).status("looking for what is wrong") as status:
         made = make(find(where, data_dir), out, wrong=wrong, budget=Budget(budget_s, status.update))
+    if as_json:
+        console.print_json(msgspec.json.encode(made).decode())
+    else:
+        show(console, made)
+    return 0
+
+
+def show(console: Console, made: Made) -> None:
+    """What was written, and how small it is."""
     before, after = made.before, made.after
     rows = [("facts", before.facts, after.facts), ("client messages", before.messages, after.messages)]
     rows += [("steps of tasks", before.steps, after.steps), ("kB", before.bytes // 1000, after.bytes // 1000)]
     sizes = ", ".join(f"{was} → {now} {name}" for name, was, now in rows if was)
-    lines = [
+    for line in (
         f"[bold green]✓[/bold green] {escape(plain(str(made.path)))} fails now as the recording does",
         f"[dim]why[/dim]        {escape(plain(made.fails))}",
         f"[dim]recording[/dim]  {escape(plain(str(made.recording)))}: {sizes} ({made.attempts} attempts)",
         "[yellow]It holds what was said.[/yellow]",
         f"[dim]run it[/dim]     python -m pytest {escape(plain(str(made.path)))}",
-    ]
-    for line in lines:
+    ):
         console.print(line, highlight=False, soft_wrap=True)
-    return 0
 
 
 def make(

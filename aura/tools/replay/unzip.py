@@ -64,7 +64,7 @@ def unpack(archive: Path, into: Path) -> Path:
                 with packed.open(part) as source, (folder / PurePosixPath(part.filename).name).open("xb") as target:
                     left -= _copy(source, target, left, archive)
             return folder
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise UnzipError(f"{archive}: this .zip cannot be unpacked: {error}") from None
     except OSError as error:
         raise UnzipError(f"{archive}: {error.strerror or error}") from None

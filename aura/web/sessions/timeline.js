@@ -253,8 +253,9 @@ export class Timeline extends EventTarget {
 
   /** The next thing worth a look, or the one before. */
   step(direction) {
-    const at = this.chosen ? this.chosen.begin : this.player.position;
-    const index = this.stops.indexOf(this.chosen);
+    const at = this.player.position;
+    const here = this.chosen && Math.abs(this.chosen.begin - at) < 0.01;
+    const index = here ? this.stops.indexOf(this.chosen) : -1;
     const next = index >= 0
       ? this.stops[index + direction]
       : direction > 0 ? this.stops.find((one) => one.begin > at + 1e-6) : this.stops.findLast((one) => one.begin < at - 1e-6);
