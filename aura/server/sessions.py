@@ -175,7 +175,7 @@ class Api:
         self._library = Library(data_dir)
         self._threads = trio.CapacityLimiter(THREADS)
         self._reading = trio.Lock()
-        """One at a time reads journals and tapes: that keeps the interpreter busy, and is done once for two requests."""
+        """One at a time reads journals and tapes: it keeps the interpreter busy, and is done once for two requests."""
         self._kept: Lru[str, tuple[Signature, Conversation, bytes]] = Lru(
             CONVERSATIONS_KEPT_BYTES, lambda kept: len(kept[2])
         )

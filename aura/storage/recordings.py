@@ -110,7 +110,7 @@ class Recording:
         """Messages go to the client now."""
         self._weigh(sum(map(len, messages)))
         if self.taking:
-            self.waiting.append(messages)
+            self.waiting.append([*messages])
 
     def close(self, why: str) -> None:
         """The conversation is over; what waits is still written."""

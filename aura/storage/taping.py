@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,11 +19,13 @@ from aura.core.wire.session_object import Pcm, WireFormat
 
 TAPE = "tape.jsonl"
 
-Taken = tuple[float, int] | tuple[float, int, tape.Outcome] | tape.TapeHeader | tape.Note | tuple[str | bytes, ...]
+Taken = tuple[float, int] | tuple[float, int, tape.Outcome] | tape.TapeHeader | tape.Note | list[str | bytes]
 """A step, a step out of a call to the outside, a note, or messages that went to the client."""
 
+LONG = 400
+"""A message of so many letters is probably audio."""
 _APPEND = re.compile(r'"type"\s*:\s*"input_audio_buffer\.append"')
-_DELTA = re.compile(r'"type":"response\.output_audio\.delta"')
+_DELTA = '"type":"response.output_audio.delta"'
 _DESCRIBES = re.compile(r'"type":"session\.(?:created|updated)"')
 
 
@@ -67,29 +70,24 @@ class Scribe:
 
     def encode(self, items: Sequence[Taken]) -> dict[str, bytes]:
         """The bytes to append, by file name. The tape comes last: it must not tell of audio that was not written."""
-        lines: list[tape.Line | tape.TapeHeader | tuple[float, int, tape.Outcome]] = []
+        lines: list[Any] = []
         audio: defaultdict[str, list[bytes]] = defaultdict(list)
         for item in items:
-            if not isinstance(item, tuple):
-                lines.append(item)  # type: ignore[arg-type]
-            elif isinstance(item[0], str | bytes):
-                lines += [self._sent(message, audio) for message in item]
-            elif len(item) == 2:
-                lines.append(item)  # type: ignore[arg-type]
-            else:
+            if type(item) is tuple and len(item) == 3:
                 at, task, outcome = item
-                lines.append((at, task, self._outcome(outcome, audio)))
-        return {**{f"{name}.raw": b"".join(parts) for name, parts in audio.items()}, TAPE: tape.encode(lines)}  # type: ignore[arg-type]
-
-    def _outcome(self, outcome: tape.Outcome, audio: defaultdict[str, list[bytes]]) -> tape.Outcome:
-        match outcome:
-            case tape.RawMessage(message):
-                return self._received(message, audio)
-            case tape.RawSound(chunk):
-                audio[f"voice.pcm16.{chunk.rate_hz}"].append(chunk.pcm)
-                return tape.Sound(len(chunk.pcm), chunk.rate_hz, chunk.words)
-            case _:
-                return outcome
+                if isinstance(outcome, tape.RawMessage):
+                    lines.append((at, task, self._received(outcome.message, audio)))
+                elif isinstance(outcome, tape.RawSound):
+                    chunk = outcome.chunk
+                    audio[f"voice.pcm16.{chunk.rate_hz}"].append(chunk.pcm)
+                    lines.append((at, task, tape.Sound(len(chunk.pcm), chunk.rate_hz, chunk.words)))
+                else:
+                    lines.append(item)
+            elif type(item) is list:
+                lines += [self._sent(message, audio) for message in item]
+            else:
+                lines.append(item)
+        return {**{f"{name}.raw": b"".join(parts) for name, parts in audio.items()}, TAPE: tape.encode(lines)}
 
     def _received(self, message: str | bytes, audio: defaultdict[str, list[bytes]]) -> tape.Outcome:
         if isinstance(message, bytes):
@@ -99,12 +97,12 @@ class Scribe:
         if append is None:
             return tape.Text(message)
         audio[f"in.{self._in}"].append(append.audio)
-        return tape.Audio(len(append.audio), self._in, event_id=append.event_id)
+        return tape.Audio(len(append.audio), self._in, False, append.event_id)
 
     def _sent(self, message: str | bytes, audio: defaultdict[str, list[bytes]]) -> tape.AnyNote:
         if isinstance(message, bytes):
             payload = message
-        elif _DELTA.search(message, 0, 160):
+        elif _DELTA in message[:160]:
             delta = _delta.decode(message)
             payload, self._item = delta.delta, delta.item_id
             if not payload:  # it names the item of the binary messages that follow
@@ -120,7 +118,7 @@ class Scribe:
 
 def appended(message: str) -> client.Append | None:
     """A message that carries audio, as the conversation reads it; None: it is another one, or will be refused."""
-    if not _APPEND.search(message, 0, 300):
+    if len(message) < LONG and not _APPEND.search(message):
         return None
     try:
         append = _append.decode(message)

@@ -117,6 +117,11 @@ class BranchClock(TapeClock):
         """Stand still."""
         self.now, self._since = self.real_time(), None
 
+    def rewind(self, to: float) -> None:
+        """Stand still at an earlier time, as if nothing had been since."""
+        self.now = self._pass = to
+        self._since = None
+
     def freeze(self) -> float:
         """Stand still within a step."""
         self._frozen = self._pass
@@ -335,8 +340,7 @@ async def engines(which: str, settings: config.Config, detector: Callable[[], An
             while ready():  # noqa: ASYNC110  (another process: nobody sets an event)
                 await trio.sleep(0.05)
         toolbox = import_module("aura.providers.tools.builtin").default_toolbox()
-        clock.hold()
-        clock.now = base
+        clock.rewind(base)
         yield Kit(made[0], made[1], made[2], made[2], detector, toolbox)
         clock.run()
 
