@@ -149,5 +149,5 @@ async def test_a_broken_recording_is_shown_as_far_as_it_goes_and_fits_a_phone(br
     await tab.until("document.querySelectorAll('.recording').length === 3")
     assert not await tab.run(wide)
     await tab.run("document.getElementById('logout').click()")
-    await tab.until("document.getElementById('key')")
+    await tab.until("document.getElementById('key') !== null")
     assert tab.complaints == []

@@ -19,6 +19,7 @@ import time
 from collections import OrderedDict, deque
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
+from urllib.parse import quote
 
 import structlog
 
@@ -77,6 +78,12 @@ def kept_key(path: Path) -> str:
             kept.truncate()
             kept.write(key + "\n")
     return key
+
+
+def link(scheme: str, host: str, port: int, key: str) -> str:
+    """An address that opens the session page on this machine. What follows `#` never leaves the browser."""
+    here = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"{scheme}://{here}:{port}/sessions/#key={quote(key, safe='')}"
 
 
 class Lockout:

@@ -14,6 +14,7 @@ from aura.tools.logs.output import Output, PipeClosed, silence
 from aura.tools.recorded import deletion, listing
 from aura.tools.recorded.find import RecordingError, opened
 from aura.tools.recorded.listing import size
+from aura.tools.replay.unzip import is_archive
 
 UNWELL = 2
 """Exit code: something could not be read or done; a line on stderr says what."""
@@ -54,6 +55,7 @@ def show(data_dir: Path, where: str, *, json: bool = False, out: Output | None =
     out = out or Output()
     with opened(where, data_dir) as folder, quiet_pipe():
         shown = view.look(folder)
+        shown.folder = Path(where) if is_archive(where) else folder
         if json:
             out.json([msgspec.to_builtins(shown, builtin_types=(), enc_hook=str)])
         else:

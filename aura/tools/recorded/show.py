@@ -29,6 +29,7 @@ from aura.tools.replay.unzip import PARTS as FILES
 
 FATES = {"heard": ("", ""), "unheard": ("not heard", "yellow"), "unsent": ("not sent", "bright_black")}
 """What became of words, and how it looks."""
+EMPTY: tuple[object, ...] = ("", [], ())
 VOICES = {"user": "green", "assistant": "cyan", "system": "magenta"}
 
 
@@ -66,7 +67,8 @@ def look(folder: Path) -> Shown:
     summary = summarise(folder)
     assert summary is not None
     conversation = digest(folder)
-    return Shown(summary, folder, files_of(folder), changed(conversation.settings), conversation)
+    other = [one for one in changed(conversation.settings) if not (summary.redacted and one.value in EMPTY)]
+    return Shown(summary, folder, files_of(folder), other, conversation)
 
 
 def files_of(folder: Path) -> list[File]:
@@ -165,7 +167,8 @@ def settings(found: list[Changed]) -> RenderableType:
     flexible(table, "default")
     for one in found:
         default = Text(cut(str(one.default), 200), "dim") if one.known else Text("this AURA does not have it", "yellow")
-        table.add_row(Text(clean(one.setting)), Text(cut(str(one.value), 60), "bold"), default)
+        value = Text(cut(str(one.value), 60), "bold") if one.value not in EMPTY else Text("(empty)", "dim")
+        table.add_row(Text(clean(one.setting)), value, default)
     return table
 
 

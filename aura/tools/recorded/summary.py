@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import re
 import time
 from collections.abc import Iterator
@@ -175,8 +176,8 @@ def _count(entry: journal.Entry, one: Summary, texts: dict[int, str]) -> None:
 def _calls(folder: Path) -> str:
     """What the engines were asked for: every sentence that was spoken, every text that was typed."""
     try:
-        data = (folder / TAPE).read_bytes()
-        lines = _CALL.findall(data)
+        with (folder / TAPE).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            lines = [found[0] for found in _CALL.finditer(data)]
         return "\n".join(line.text for line in tape.decode(lines) if isinstance(line, tape.Call))
-    except (OSError, TapeError):
+    except (OSError, ValueError, TapeError):  # ValueError: it is empty
         return ""

@@ -239,7 +239,7 @@ def items_of(strip: Strip) -> list[Taken]:
     for line in strip.read.lines:
         match line:
             case tape.Sent(text):
-                items.append((text,))
+                items.append([text])
             case tape.Step(at, task, None):
                 items.append((at, task))
             case tape.Step(at, task, outcome):
