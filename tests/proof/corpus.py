@@ -17,7 +17,7 @@ import trio
 from rich.console import Console
 
 from tests.fakes.openai_server import Answer, FakeOpenAI, chat, failure, speech, transcript
-from tests.proof import again, coverage
+from tests.proof import again, arithmetic, coverage
 from tests.proof.engines import ANSWERS, SHORT_DEADLINES, STALL_S, STORY, Engines, buzz, engines, options
 from tests.proof.houses import House, server
 from tests.proof.people import Device, Person, on_the_phone
@@ -211,6 +211,7 @@ def record(console: Console) -> int:
         shutil.rmtree(FOLDER, ignore_errors=True)
         for name, folder in made.items():
             shutil.copytree(folder, FOLDER / name)
+        arithmetic.keep()
     console.print(f"{len(PIECES)} conversations, {size / 1e6:.2f} MB, in {FOLDER}: say in the commit why they changed")
     return 0
 
