@@ -146,7 +146,7 @@ def list_(
     until: UntilOption = None,
     session: SessionOption = None,
     search: Annotated[str | None, typer.Option(metavar="WORDS", help="Only where this was said.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Show no more than the newest of them.")] = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="Only the newest of them (50); 0: all.")] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     set_: SetOption = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import wave
 from pathlib import Path
@@ -205,6 +206,23 @@ async def test_a_recording_that_changes_is_read_again(data_dir: Path) -> None:
     with (data_dir / "recordings" / DAY / NAME / "journal.jsonl").open("ab") as file:
         file.write(b'{"n":20,"at":9.0,"event":{"type":"SuspicionPassed"},"was":"idle","now":"idle","verdict":"late"}\n')
     assert (await told(app, ONE))["facts"] == 20
+
+
+async def test_a_conversation_that_goes_on_is_told_from_one_that_was_cut_short(data_dir: Path) -> None:
+    folder = data_dir / "recordings" / DAY / NAME
+    for name in ("journal.jsonl", "tape.jsonl"):
+        lines = (folder / name).read_bytes().splitlines(keepends=True)
+        (folder / name).write_bytes(b"".join(lines[:-1]))
+    app = app_on(data_dir)
+
+    async def outcomes() -> set[str]:
+        (listed,) = (await told(app, "/sessions/api/recordings"))["items"]
+        return {listed["outcome"], (await told(app, ONE))["outcome"]}
+
+    assert await outcomes() == {"going on"}
+    for name in ("journal.jsonl", "tape.jsonl"):
+        os.utime(folder / name, (1e9, 1e9))
+    assert await outcomes() == {"cut short"}
 
 
 async def test_a_thousand_recordings_are_listed_at_once(tmp_path: Path, made: Path) -> None:

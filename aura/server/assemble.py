@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import secrets
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import import_module
@@ -24,9 +25,9 @@ from aura.providers.offline import vad
 from aura.server.books import Books, Library
 from aura.server.drain import Drain, drain_on_signal
 from aura.server.handshake import Request
-from aura.server.http import pages
+from aura.server.http import LazyApp, pages
 from aura.server.listener import serve as listen_on
-from aura.server.operator import operator_key
+from aura.server.operator import link, operator_key
 from aura.server.sessions import session_routes
 from aura.server.socket import Closed, Socket
 from aura.session.build import Who, hold, sections_of
@@ -38,6 +39,8 @@ from aura.storage.recordings import open_recordings
 
 log = structlog.get_logger()
 
+TOLD = ("model", "persona", "tenant", "aura")
+"""What of a client's address is looked at, logged and recorded: the rest may hold a key."""
 COLLECT_AFTER = (20_000, 20, 50)
 """Thresholds of the garbage collector's three generations."""
 SLOW_STEP_S = 0.1
@@ -79,9 +82,9 @@ class House:
         """One conversation, from the accepted WebSocket to its end."""
         if self.config.vad.detector == "silero":
             await trio.to_thread.run_sync(vad.load_model)  # at once, but for the first conversations after the start
-        who = Who(f"sess_{secrets.token_hex(8)}", request.query)
+        asked = {name: request.query[name] for name in TOLD if name in request.query}
+        who = Who(f"sess_{secrets.token_hex(8)}", asked)
         with self.library.books(who, self.sections, self.kit) as books:
-            asked = {name: request.query[name] for name in ("model", "persona", "tenant") if name in request.query}
             log.info("conversation.begun", path=request.path, journal=books.place, **asked)
             books.why = why = await self.converse(SocketLine(socket), who, books)
             log.info("conversation.ended", why=why)
@@ -140,8 +143,14 @@ async def serve(config: Config, *, task_status: trio.TaskStatus[int] = trio.TASK
         async with trio.open_nursery() as nursery:
             await nursery.start(drain_on_signal, drain, config.server.drain_grace_s)
             nursery.start_soon(trio.to_thread.run_sync, vad.load_model)
-            port = await nursery.start(serve_port, config, house, health, metrics, drain, nursery.cancel_scope)
+            storage, server = config.storage, config.server
+            key = operator_key(server.operator_key, server.host, storage.data_dir, recording=storage.record)
+            app = pages(health, metrics, drain, lambda: session_routes(storage.data_dir, key))
+            port = await nursery.start(serve_port, config, house, app, metrics, drain, nursery.cancel_scope)
             task_status.started(port)
+            if key and sys.stderr.isatty():  # for the operator's eyes: a log would keep it
+                address = link("https" if server.tls_cert else "http", server.host, port, key)
+                sys.stderr.write(f"sessions: {address}\n")
             calm_collector()
 
 
@@ -158,7 +167,7 @@ def calm_collector() -> None:
 async def serve_port(
     config: Config,
     house: House,
-    health: Health,
+    app: LazyApp,
     metrics: Metrics,
     drain: Drain,
     whole: trio.CancelScope,
@@ -166,8 +175,5 @@ async def serve_port(
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until the drain is over, then end the process's other tasks."""
-    storage = config.storage
-    key = operator_key(config.server.operator_key, config.server.host, storage.data_dir, recording=storage.record)
-    app = pages(health, metrics, drain, lambda: session_routes(storage.data_dir, key))
     await listen_on(config.server, house.hold, app, drain=drain, metrics=metrics, task_status=task_status)
     whole.cancel()

@@ -25,8 +25,8 @@ import trio
 from aura.storage.digest import sound
 from aura.storage.digest.cache import Lru
 from aura.storage.digest.compare import compare
-from aura.storage.digest.conversation import digest
-from aura.storage.digest.listing import Library, Query, Signature, folder_of, names, signature
+from aura.storage.digest.conversation import CUT_SHORT, digest
+from aura.storage.digest.listing import GOING_ON, Library, Query, Signature, folder_of, fresh, names, signature
 from aura.storage.digest.shapes import Conversation
 
 from .operator import COOKIE, COOKIE_S, Lock, Lockout
@@ -191,15 +191,17 @@ class Api:
             raise refusal(404, f"there is no recording {ident[:120]}: it may have been deleted")
         return folder
 
-    async def _digest(self, request: Request) -> tuple[Path, Signature, Conversation, bytes]:
-        """The recording that a request names."""
+    async def _digest(self, request: Request, *, anew: bool = False) -> tuple[Path, Signature, Conversation, bytes]:
+        """The recording that a request names; `anew`: as it is now, and not as it was when it was last looked at."""
         folder = await self._folder("{day}/{name}".format(**request.path_params))
 
         def work() -> tuple[Signature, Conversation, bytes]:
-            mark = signature(folder)
             kept = self._kept.get(str(folder))
-            if kept is None or kept[0] != mark:
+            mark = signature(folder)
+            if kept is None or (anew and (kept[0] != mark or kept[1].outcome == GOING_ON)):
                 conversation = digest(folder)
+                if conversation.outcome == CUT_SHORT and fresh(mark):
+                    conversation = msgspec.structs.replace(conversation, outcome=GOING_ON)
                 kept = (mark, conversation, msgspec.json.encode(conversation))
                 self._kept.put(str(folder), kept)
             return kept
@@ -221,7 +223,7 @@ class Api:
             folder = await self._folder("{day}/{name}".format(**request.path_params))
             async with self._reading:
                 return _json(await self._work(lambda: msgspec.json.encode(digest(folder, quick=True))))
-        return _json((await self._digest(request))[3])
+        return _json((await self._digest(request, anew=True))[3])
 
     async def peaks(self, request: Request) -> Response:
         """A block of the waveform of one side, at a level."""

@@ -246,7 +246,8 @@ def append(path: Path, data: bytes) -> None:
     try:
         file = os.open(path, flags, 0o600)  # it may hold what people said
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (path.parent.parent, path.parent):  # `mode` is that of the last folder alone
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = os.open(path, flags, 0o600)
     try:
         before, rest = os.fstat(file).st_size, memoryview(data)

@@ -49,7 +49,7 @@ def digest(folder: Path, *, quick: bool = False) -> Conversation:
     facts.hearing.settle(end)
     _match(tape, entries, facts)
     if tape_head and tape.ended is None:
-        why = "the disk was too slow" if tape.lost else "it is still being made, or the server was killed"
+        why = "from there on it was not recorded" if tape.lost else "it is still being made, or the server was killed"
         troubles.add(f"tape.jsonl has no end: {why}")
     _missing_audio(folder, {track.stream for track in (*user, *assistant)}, troubles)
     told = tape_head or TapeHeader(head.session if head else folder.name, head.started if head else "", 0.0, {})

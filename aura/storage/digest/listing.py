@@ -113,6 +113,11 @@ def signature(folder: Path) -> Signature:
     return tuple(found)
 
 
+def fresh(mark: Signature) -> bool:
+    """Whether something was added just now."""
+    return time.time() - max(changed for changed, _ in mark) / 1e9 < FRESH_S
+
+
 def names(ident: str) -> tuple[str, str] | None:
     """Day and name in `2026-11-22/sess_0123`; None where it cannot be a recording's id."""
     day, _, name = ident.partition("/")
@@ -202,7 +207,7 @@ class Library:
         if not any(size for _, size in mark):
             return None
         summary = self._summary(ident, folder, mark)
-        if summary.outcome == CUT_SHORT and time.time() - max(t for t, _ in mark) / 1e9 < FRESH_S:
+        if summary.outcome == CUT_SHORT and fresh(mark):
             summary = msgspec.structs.replace(summary, outcome=GOING_ON)
         fits = {
             "": True,

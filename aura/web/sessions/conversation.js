@@ -4,7 +4,7 @@ import { api } from "./api.js";
 import { Details } from "./details.js";
 import { Peaks } from "./peaks.js";
 import { Player } from "./player.js";
-import { Timeline, marksOf } from "./timeline.js";
+import { Timeline } from "./timeline.js";
 import { transport } from "./transport.js";
 import { ICONS, date, ending, icon, make, nameOf, plural, say, span } from "./util.js";
 import { View } from "./view.js";
@@ -20,10 +20,20 @@ export function momentInAddress() {
 }
 
 /** What of a recording cannot be read. */
-export function troubles(lines, nothing = false) {
-  if (!lines.length) return "";
-  return make("div", { class: "damage", role: "note" }, icon(ICONS.warn),
-    make("div", {}, make("strong", {}, nothing ? "Nothing of this recording can be read." : "This recording is not whole. "), nothing ? "" : "What can be read of it is shown.", make("ul", {}, ...lines.map((line) => make("li", {}, line)))));
+export function troubles({ unreadable: lines, outcome }, nothing = false) {
+  if (!lines.length || (outcome === "going on" && lines.length === 1)) return ""; // it has no end yet
+  return make(
+    "div",
+    { class: "damage", role: "note" },
+    icon(ICONS.warn),
+    make(
+      "div",
+      {},
+      make("strong", {}, nothing ? "Nothing of this recording can be read." : "This recording is not whole. "),
+      nothing ? "" : "What can be read of it is shown.",
+      make("ul", {}, ...lines.map((line) => make("li", {}, line))),
+    ),
+  );
 }
 
 export class ConversationPage {
@@ -66,7 +76,7 @@ export class ConversationPage {
     this.timeline.show(conversation, this.peaks);
     this.head(conversation);
     const nothing = whole && !conversation.facts && !conversation.calls.length && !conversation.user.length;
-    this.trouble.replaceChildren(whole ? troubles(conversation.unreadable, nothing) : "");
+    this.trouble.replaceChildren(whole ? troubles(conversation, nothing) : "");
     this.board.hidden = this.below.hidden = nothing;
     this.details.show(this.timeline.chosen, conversation);
     this.words.show(conversation, this.timeline.marks);
@@ -93,10 +103,7 @@ export class ConversationPage {
     this.words = new Words(said, { hear, choose: (mark) => this.choose(mark) });
     this.details = new Details(panel, hear);
     this.note = make("p", { class: "trouble", role: "alert" });
-    parent.replaceChildren(
-      this.title, this.trouble,
-      this.board, this.below,
-    );
+    parent.replaceChildren(this.title, this.trouble, this.board, this.below);
     this.board.append(this.controls.element, this.timeline.element, this.note);
     this.below.append(said, panel);
     this.timeline.addEventListener("chosen", ({ detail }) => this.details.show(detail, this.conversation));
@@ -109,16 +116,36 @@ export class ConversationPage {
     const end = ending(conversation.outcome);
     const { branch, problems } = conversation;
     this.title.replaceChildren(
-      make("a", { class: "tool back", href: "./", "data-link": true, "aria-label": "All recordings", title: "All recordings" }, icon(ICONS.back)),
-      make("div", {},
+      make(
+        "a",
+        { class: "tool back", href: "./", "data-link": true, "aria-label": "All recordings", title: "All recordings" },
+        icon(ICONS.back),
+      ),
+      make(
+        "div",
+        {},
         make("p", { class: "big" }, date(conversation.started) || nameOf(this.id)),
-        make("p", { class: "sub" },
-          make("span", {}, span(conversation.seconds)), make("span", { class: end.bad ? "bad" : "" }, end.text), make("span", { class: "id" }, nameOf(this.id)),
+        make(
+          "p",
+          { class: "sub" },
+          make("span", {}, span(conversation.seconds)),
+          make("span", { class: end.bad ? "bad" : "" }, end.text),
+          make("span", { class: "id" }, nameOf(this.id)),
           problems.length ? make("span", { class: "bad" }, plural(problems.length, "error")) : "",
-          branch ? make("span", { class: "branch" }, branch.from_fact ? `branch from fact ${branch.from_fact}` : "branch") : "")),
-      make("div", { class: "acts" },
-        make("button", { type: "button", class: "text", onclick: () => this.copy() }, icon(ICONS.link), make("span", {}, "Link to here")),
-        make("a", { class: "text", href: `?pick=${this.id}`, "data-link": true }, make("span", {}, "Compare…"))),
+          branch ? make("span", { class: "branch" }, branch.from_fact ? `branch from fact ${branch.from_fact}` : "branch") : "",
+        ),
+      ),
+      make(
+        "div",
+        { class: "acts" },
+        make(
+          "button",
+          { type: "button", class: "text", onclick: () => this.copy() },
+          icon(ICONS.link),
+          make("span", {}, "Link to here"),
+        ),
+        make("a", { class: "text", href: `?pick=${this.id}`, "data-link": true }, make("span", {}, "Compare…")),
+      ),
     );
   }
 
@@ -146,7 +173,8 @@ export class ConversationPage {
     clearTimeout(this.linking);
     this.linking = setTimeout(() => {
       const { position, playing } = this.player;
-      if (!playing && (position > 0 || location.hash)) history.replaceState(null, "", `${location.search}#t=${position.toFixed(1)}`);
+      if (!playing && (position > 0 || location.hash))
+        history.replaceState(null, "", `${location.search}#t=${position.toFixed(1)}`);
     }, LINK_MS);
   }
 

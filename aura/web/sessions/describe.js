@@ -35,12 +35,18 @@ const percent = (share) => `${Math.round(100 * share)} %`;
 const rows = (...pairs) => pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
 
 function overlap(one, { settings }) {
-  const words = one.said === null ? "not known yet" : SAID[one.said] ?? one.said;
+  const words = one.said === null ? "not known yet" : (SAID[one.said] ?? one.said);
   return {
     title: one.confirmed ? "Interruption" : "Not an interruption",
     kind: one.confirmed ? "interrupted" : "dismissed",
     line: WHY[one.why] ?? one.why,
-    bar: one.needed_ms ? { value: one.voiced_ms, needed: one.needed_ms, label: `Spoke for ${one.voiced_ms} of ${one.needed_ms} ms that would be enough without words` } : null,
+    bar: one.needed_ms
+      ? {
+          value: one.voiced_ms,
+          needed: one.needed_ms,
+          label: `Spoke for ${one.voiced_ms} of ${one.needed_ms} ms that would be enough without words`,
+        }
+      : null,
     rows: rows(
       ["Decided because of", one.why],
       ["Spoken", `${one.voiced_ms} ms`],
@@ -48,7 +54,12 @@ function overlap(one, { settings }) {
       ["Silent since", `${one.silence_ms} ms`],
       ["Output held", `${one.held_ms || Math.round(1000 * (one.at - one.began))} ms`],
       ["What was said", words],
-      ["Words that were the assistant’s own", one.echo_share ? `${percent(one.echo_share)} (an echo from ${percent(settings.overlap?.echo_share ?? 0.65)})` : percent(0)],
+      [
+        "Words that were the assistant’s own",
+        one.echo_share
+          ? `${percent(one.echo_share)} (an echo from ${percent(settings.overlap?.echo_share ?? 0.65)})`
+          : percent(0),
+      ],
       ["Answer", one.reply || ""],
     ),
   };
@@ -63,9 +74,13 @@ function speech(one) {
     kind: one.fate === "dismissed" ? "dismissed" : "listening",
     line: [
       `${fate}${one.over ? ", begun over the answer" : ""}.`,
-      one.decided !== null && one.silence_ms ? `It ended after ${one.silence_ms} ms of silence${looked ? `, because the words ${looked}` : ""}.` : "",
+      one.decided !== null && one.silence_ms
+        ? `It ended after ${one.silence_ms} ms of silence${looked ? `, because the words ${looked}` : ""}.`
+        : "",
       one.cause === "too_long" ? "It was cut because it was too long." : "",
-    ].filter(Boolean).join(" "),
+    ]
+      .filter(Boolean)
+      .join(" "),
     rows: rows(
       ["From the first sound to the last", span(one.end - one.begin)],
       ["Sounding", span(sounded)],
@@ -79,7 +94,9 @@ function speech(one) {
 function call(one) {
   const took = one.end === null ? null : one.end - one.begin;
   const bad = !["ok", "cancelled", "unfinished"].includes(one.outcome);
-  const outcome = { ok: "", cancelled: "cancelled: nobody wanted it any more", unfinished: "the recording ends first" }[one.outcome] ?? one.outcome;
+  const outcome =
+    { ok: "", cancelled: "cancelled: nobody wanted it any more", unfinished: "the recording ends first" }[one.outcome] ??
+    one.outcome;
   return {
     title: one.part === "tool" ? `Tool: ${one.provider}` : `${PARTS[one.part] ?? one.part}: ${one.provider}`,
     kind: bad ? "bad" : one.outcome === "ok" ? "call" : "cancelled",
@@ -95,7 +112,10 @@ function call(one) {
       ["Answer", one.reply || ""],
       ["Error", one.error],
     ),
-    texts: rows([{ chat: "Last message", tts: "To say", tool: "Arguments", stt: "" }[one.part], one.part === "stt" ? "" : one.asked], [{ stt: "Understood", chat: "Wrote", tool: "Result", tts: "" }[one.part], one.gave]),
+    texts: rows(
+      [{ chat: "Last message", tts: "To say", tool: "Arguments", stt: "" }[one.part], one.part === "stt" ? "" : one.asked],
+      [{ stt: "Understood", chat: "Wrote", tool: "Result", tts: "" }[one.part], one.gave],
+    ),
   };
 }
 
@@ -103,7 +123,9 @@ function latency(one) {
   return {
     title: `Answered after ${ms(one.ms.voice_to_voice)}`,
     kind: "wait",
-    line: one.draft ? "The answer was prepared during a pause, before it was certain that the turn was over." : "From the user’s last sound to the first of the answer.",
+    line: one.draft
+      ? "The answer was prepared during a pause, before it was certain that the turn was over."
+      : "From the user’s last sound to the first of the answer.",
     latency: one,
     rows: rows(["Turn", one.turn || ""], ["Answer", one.reply]),
   };
@@ -115,8 +137,20 @@ function state(one) {
 }
 
 function answer(one) {
-  const ends = { finished: "heard to its end", cancelled: "cut off", failed: "failed", dropped: "dropped, nobody heard of it", running: "still going on at the end" };
-  const sources = { speech: "what the user said", request: "the client’s request", say: "the server’s own wish", apology: "a failure: it is an apology", rest: "an unheard rest" };
+  const ends = {
+    finished: "heard to its end",
+    cancelled: "cut off",
+    failed: "failed",
+    dropped: "dropped, nobody heard of it",
+    running: "still going on at the end",
+  };
+  const sources = {
+    speech: "what the user said",
+    request: "the client’s request",
+    say: "the server’s own wish",
+    apology: "a failure: it is an apology",
+    rest: "an unheard rest",
+  };
   return {
     title: `Answer ${one.reply}`,
     kind: one.outcome === "failed" ? "bad" : "speaking",
@@ -158,5 +192,9 @@ export const heading = (mark, conversation) => {
 
 export const overview = (conversation) => {
   const meant = conversation.overlaps.filter((one) => one.confirmed).length;
-  return [plural(conversation.latencies.length, "answered turn"), plural(meant, "interruption"), plural(conversation.problems.length, "error")].join(", ");
+  return [
+    plural(conversation.latencies.length, "answered turn"),
+    plural(meant, "interruption"),
+    plural(conversation.problems.length, "error"),
+  ].join(", ");
 };

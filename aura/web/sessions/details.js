@@ -1,11 +1,15 @@
 /** The panel beside the transcript: the thing that was chosen, or the conversation as a whole. */
 
-import { details as waterfall } from "../times.js";
 import { describe } from "./describe.js";
 import { clock, date, ending, make, ms, plural, span } from "./util.js";
+import { waterfall } from "./waterfall.js";
 
 const list = (pairs) =>
-  make("dl", { class: "facts" }, ...pairs.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, String(value)))));
+  make(
+    "dl",
+    { class: "facts" },
+    ...pairs.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, String(value)))),
+  );
 
 /** How much was said, against how much would have been enough. */
 function gauge({ value, needed, label }) {
@@ -53,7 +57,9 @@ export class Details {
     const waits = conversation.latencies.map((one) => one.ms.voice_to_voice);
     const meant = conversation.overlaps.filter((one) => one.confirmed).length;
     const end = ending(conversation.outcome);
-    const engines = Object.entries(conversation.engines).filter(([part]) => part !== "backup_tts").map(([part, name]) => [{ stt: "Speech to text", chat: "Model", tts: "Voice" }[part] ?? part, name]);
+    const engines = Object.entries(conversation.engines)
+      .filter(([part]) => part !== "backup_tts")
+      .map(([part, name]) => [{ stt: "Speech to text", chat: "Model", tts: "Voice" }[part] ?? part, name]);
     return [
       make("h2", {}, "This conversation"),
       list([
@@ -62,24 +68,41 @@ export class Details {
         ["Ended", end.text],
         ["Turns answered", conversation.latencies.length],
         ["Response time", waits.length ? `${ms(median(waits))}, at most ${ms(Math.max(...waits))}` : "–"],
-        ["Interruptions", `${meant}${conversation.overlaps.length > meant ? `, and ${plural(conversation.overlaps.length - meant, "false alarm")}` : ""}`],
+        [
+          "Interruptions",
+          `${meant}${conversation.overlaps.length > meant ? `, and ${plural(conversation.overlaps.length - meant, "false alarm")}` : ""}`,
+        ],
         ["Errors", conversation.problems.length],
         ...engines,
         ...(conversation.software ? [["AURA", conversation.software]] : []),
       ]),
       this.settings(conversation.settings),
-      make("p", { class: "keys" }, "On the timeline: ", ...keys([["Space", "play"], ["←", "→", "move"], ["N", "P", "next, previous decision"], ["+", "−", "zoom"], ["F", "see all"]])),
+      make(
+        "p",
+        { class: "keys" },
+        "On the timeline: ",
+        ...keys([
+          ["Space", "play"],
+          ["←", "→", "move"],
+          ["N", "P", "next, previous decision"],
+          ["+", "−", "zoom"],
+          ["F", "see all"],
+        ]),
+      ),
     ];
   }
 
   settings(settings) {
     const rows = [];
     const walk = (value, name) => {
-      if (value && typeof value === "object" && !Array.isArray(value)) for (const [key, inner] of Object.entries(value)) walk(inner, name ? `${name}.${key}` : key);
+      if (value && typeof value === "object" && !Array.isArray(value))
+        for (const [key, inner] of Object.entries(value)) walk(inner, name ? `${name}.${key}` : key);
       else rows.push([name, Array.isArray(value) ? value.join(", ") || "none" : value === "" ? "–" : value]);
     };
     walk(settings, "");
-    return rows.length ? make("details", { class: "settings" }, make("summary", {}, `Its ${rows.length} settings`), list(rows)) : "";
+    return rows.length
+      ? make("details", { class: "settings" }, make("summary", {}, `Its ${rows.length} settings`), list(rows))
+      : "";
   }
 }
 

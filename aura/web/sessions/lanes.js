@@ -38,9 +38,22 @@ export function layout(used, above = 0) {
 }
 
 const COLOURS = {
-  ink: "--ink", soft: "--soft", faint: "--faint", line: "--line", edge: "--edge", card: "--card", accent: "--accent",
-  user: "--user", assistant: "--assistant", idle: "--idle", listening: "--listening", thinking: "--thinking", speaking: "--speaking",
-  interrupted: "--interrupted", dismissed: "--dismissed", bad: "--bad",
+  ink: "--ink",
+  soft: "--soft",
+  faint: "--faint",
+  line: "--line",
+  edge: "--edge",
+  card: "--card",
+  accent: "--accent",
+  user: "--user",
+  assistant: "--assistant",
+  idle: "--idle",
+  listening: "--listening",
+  thinking: "--thinking",
+  speaking: "--speaking",
+  interrupted: "--interrupted",
+  dismissed: "--dismissed",
+  bad: "--bad",
 };
 
 /** The colours of the style sheet, for a canvas. */

@@ -18,7 +18,12 @@ export class List {
   constructor(parent, go, pick) {
     Object.assign(this, { parent, go, chosen: new Map(pick ? [[pick, { id: pick }]] : []) });
     const query = new URLSearchParams(location.search);
-    this.query = { q: query.get("q") ?? "", since: query.get("since") ?? "", until: query.get("until") ?? "", outcome: query.get("outcome") ?? "" };
+    this.query = {
+      q: query.get("q") ?? "",
+      since: query.get("since") ?? "",
+      until: query.get("until") ?? "",
+      outcome: query.get("outcome") ?? "",
+    };
     this.build();
     this.restart();
     this.offer();
@@ -37,17 +42,36 @@ export class List {
       this.typing = setTimeout(() => this.restart(), name === "q" ? TYPING_MS : 0);
     };
     const field = make("input", {
-      type: "search", id: "search", placeholder: "Search words, or a session’s id", value: this.query.q,
-      autocomplete: "off", spellcheck: "false", enterkeyhint: "search", oninput: typed("q"),
+      type: "search",
+      id: "search",
+      placeholder: "Search words, or a session’s id",
+      value: this.query.q,
+      autocomplete: "off",
+      spellcheck: "false",
+      enterkeyhint: "search",
+      oninput: typed("q"),
     });
     const dates = ["since", "until"].map((name) =>
-      make("label", { class: "date" }, make("span", {}, name === "since" ? "From" : "To"),
-        make("input", { type: "date", value: this.query[name], onchange: typed(name) })),
+      make(
+        "label",
+        { class: "date" },
+        make("span", {}, name === "since" ? "From" : "To"),
+        make("input", { type: "date", value: this.query[name], onchange: typed(name) }),
+      ),
     );
     const choices = OUTCOMES.map(([value, text]) =>
-      make("label", { class: "choice" },
-        make("input", { type: "radio", name: "outcome", value, checked: value === this.query.outcome, onchange: typed("outcome") }),
-        make("span", {}, text)),
+      make(
+        "label",
+        { class: "choice" },
+        make("input", {
+          type: "radio",
+          name: "outcome",
+          value,
+          checked: value === this.query.outcome,
+          onchange: typed("outcome"),
+        }),
+        make("span", {}, text),
+      ),
     );
     this.items = make("div", { class: "days" });
     this.status = make("p", { class: "status", role: "status" });
@@ -55,13 +79,27 @@ export class List {
     this.bar = make("div", { class: "compare-bar", hidden: true });
     this.parent.dataset.view = "list";
     this.parent.replaceChildren(
-      make("form", { class: "find", role: "search", onsubmit: (event) => event.preventDefault() },
-        make("div", { class: "search" }, icon(ICONS.search), make("label", { class: "visually-hidden", for: "search" }, "Search"), field),
+      make(
+        "form",
+        { class: "find", role: "search", onsubmit: (event) => event.preventDefault() },
+        make(
+          "div",
+          { class: "search" },
+          icon(ICONS.search),
+          make("label", { class: "visually-hidden", for: "search" }, "Search"),
+          field,
+        ),
         make("fieldset", { class: "choices" }, make("legend", { class: "visually-hidden" }, "Which"), ...choices),
-        make("div", { class: "dates" }, ...dates)),
-      this.items, this.status, this.end, this.bar,
+        make("div", { class: "dates" }, ...dates),
+      ),
+      this.items,
+      this.status,
+      this.end,
+      this.bar,
     );
-    this.watch = new IntersectionObserver((entries) => entries.some((one) => one.isIntersecting) && this.more(), { rootMargin: "400px" });
+    this.watch = new IntersectionObserver((entries) => entries.some((one) => one.isIntersecting) && this.more(), {
+      rootMargin: "400px",
+    });
     this.watch.observe(this.end);
     this.parent.querySelector(".choice :checked").parentElement.scrollIntoView({ inline: "center", block: "nearest" });
   }
@@ -118,8 +156,11 @@ export class List {
     if (total) return [make("strong", {}, "Nothing fits."), " Try fewer words, or another day."];
     return [
       make("strong", {}, "No recordings yet."),
-      " Start the server with ", make("code", {}, "aura serve --record"), ", and ",
-      make("a", { href: "../" }, "have a conversation"), ". It appears here while you talk.",
+      " Start the server with ",
+      make("code", {}, "aura serve --record"),
+      ", and ",
+      make("a", { href: "../" }, "have a conversation"),
+      ". It appears here while you talk.",
     ];
   }
 
@@ -149,24 +190,43 @@ export class List {
       item.audio ? null : ["", "no audio"],
     ].filter(Boolean);
     const words = item.found || item.words;
-    const link = make("a", { href: `?id=${item.id}`, "data-link": true, class: "open" },
-      words ? make("span", { class: "words" }, ...this.marked(words)) : make("span", { class: "words none" }, item.turns ? "Words were not kept" : "Nobody said anything"));
+    const link = make(
+      "a",
+      { href: `?id=${item.id}`, "data-link": true, class: "open" },
+      words
+        ? make("span", { class: "words" }, ...this.marked(words))
+        : make("span", { class: "words none" }, item.turns ? "Words were not kept" : "Nobody said anything"),
+    );
     const box = make("input", {
-      type: "checkbox", "aria-label": `Compare ${nameOf(item.id)}`, checked: this.chosen.has(item.id), onchange: (event) => this.choose(item, event.target),
+      type: "checkbox",
+      "aria-label": `Compare ${nameOf(item.id)}`,
+      checked: this.chosen.has(item.id),
+      onchange: (event) => this.choose(item, event.target),
     });
-    return make("li", { class: "recording", dataset: { id: item.id } },
+    return make(
+      "li",
+      { class: "recording", dataset: { id: item.id } },
       make("time", { datetime: item.started }, time(item.started)),
-      make("div", { class: "what" }, link,
+      make(
+        "div",
+        { class: "what" },
+        link,
         make("p", { class: "facts" }, facts.join(" · "), " ", make("span", { class: "id" }, nameOf(item.id))),
-        item.trouble ? make("p", { class: "damage" }, item.trouble) : ""),
+        item.trouble ? make("p", { class: "damage" }, item.trouble) : "",
+      ),
       make("div", { class: "badges" }, ...badges.map(([kind, text]) => make("span", { class: `badge ${kind}` }, text))),
       strip(item.strip),
-      make("label", { class: "pick", title: "Compare with another one" }, box));
+      make("label", { class: "pick", title: "Compare with another one" }, box),
+    );
   }
 
   /** The searched words stand out. */
   marked(text) {
-    const words = this.query.q.trim().split(/\s+/).filter(Boolean).map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+    const words = this.query.q
+      .trim()
+      .split(/\s+/)
+      .filter(Boolean)
+      .map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
     if (!words.length) return [text];
     return text.split(new RegExp(`(${words.join("|")})`, "gi")).map((part, index) => (index % 2 ? make("mark", {}, part) : part));
   }
@@ -177,7 +237,8 @@ export class List {
     while (this.chosen.size > 2) {
       const [first] = this.chosen.keys();
       this.chosen.delete(first);
-      for (const other of this.items.querySelectorAll("li")) if (other.dataset.id === first) other.querySelector("input").checked = false;
+      for (const other of this.items.querySelectorAll("li"))
+        if (other.dataset.id === first) other.querySelector("input").checked = false;
     }
     this.offer();
   }
@@ -215,7 +276,8 @@ function strip(letters) {
   let at = 0;
   for (const [state, length] of runs) {
     const rect = document.createElementNS(SVG, "rect");
-    for (const [name, value] of Object.entries({ x: at, y: 0, width: length, height: 1, class: state })) rect.setAttribute(name, value);
+    for (const [name, value] of Object.entries({ x: at, y: 0, width: length, height: 1, class: state }))
+      rect.setAttribute(name, value);
     svg.append(rect);
     at += length;
   }

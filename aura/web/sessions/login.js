@@ -23,7 +23,12 @@ export function showLogin(parent, why = "") {
   return new Promise((resolve) => {
     const trouble = make("p", { class: "trouble", role: "alert" }, why);
     const field = make("input", {
-      id: "key", type: "password", name: "key", autocomplete: "current-password", required: true, "aria-describedby": "key-help",
+      id: "key",
+      type: "password",
+      name: "key",
+      autocomplete: "current-password",
+      required: true,
+      "aria-describedby": "key-help",
     });
     const button = make("button", { type: "submit", class: "primary" }, "Open");
     const form = make(
@@ -37,8 +42,11 @@ export function showLogin(parent, why = "") {
       make(
         "p",
         { class: "help", id: "key-help" },
-        "It is the setting ", make("code", {}, "server.operator_key"), ". If that is not set, it stands in the file ",
-        make("code", {}, "operator.key"), " in AURA’s data folder, and in the link that the server shows when it starts.",
+        "It is the setting ",
+        make("code", {}, "server.operator_key"),
+        ". If that is not set, it stands in the file ",
+        make("code", {}, "operator.key"),
+        " in AURA’s data folder, and in the link that the server shows when it starts.",
       ),
       location.protocol === "http:" && !local()
         ? make("p", { class: "help warn" }, "This connection is not encrypted: anybody on the way can read the key.")

@@ -25,8 +25,13 @@ const go = {
   async failed(error, place) {
     if (error instanceof Locked) return unlock("");
     place.replaceChildren(
-      make("div", { class: "failed", role: "alert" }, icon(ICONS.warn), make("p", {}, error.message),
-        make("button", { type: "button", class: "text", onclick: () => open() }, "Try again")),
+      make(
+        "div",
+        { class: "failed", role: "alert" },
+        icon(ICONS.warn),
+        make("p", {}, error.message),
+        make("button", { type: "button", class: "text", onclick: () => open() }, "Try again"),
+      ),
     );
     page.setAttribute("aria-busy", "false");
   },
@@ -48,7 +53,9 @@ function close() {
 function open() {
   close();
   const query = new URLSearchParams(location.search);
-  const [id, other, pick] = ["id", "with", "pick"].map((name) => (RECORDING.test(query.get(name) ?? "") ? query.get(name) : null));
+  const [id, other, pick] = ["id", "with", "pick"].map((name) =>
+    RECORDING.test(query.get(name) ?? "") ? query.get(name) : null,
+  );
   document.title = "Sessions · AURA";
   logout.hidden = false;
   page.scrollTop = 0;

@@ -21,7 +21,10 @@ export function marksOf(conversation) {
   const stays = states.map((one, index) => ({ ...one, begin: one.at, end: states[index + 1]?.at ?? seconds }));
   return {
     speech: conversation.speech.map((one) => mark("speech", one, one.begin, one.decided ?? one.end)).sort(byBegin),
-    answers: conversation.answers.filter((one) => one.audible !== null).map((one) => mark("answer", one, one.audible, one.end ?? seconds)).sort(byBegin),
+    answers: conversation.answers
+      .filter((one) => one.audible !== null)
+      .map((one) => mark("answer", one, one.audible, one.end ?? seconds))
+      .sort(byBegin),
     states: stays.map((one) => mark("state", one, one.begin, one.end)),
     overlaps: conversation.overlaps.map((one) => mark("overlap", one, one.began, one.at)).sort(byBegin),
     latencies: conversation.latencies.map((one) => mark("latency", one, one.begin, one.end)).sort(byBegin),
@@ -34,7 +37,17 @@ export function marksOf(conversation) {
 export class Timeline extends EventTarget {
   constructor(view, player, { name = "" } = {}) {
     super();
-    Object.assign(this, { view, player, name, boxes: [], chosen: null, pointers: new Map(), conversation: null, peaks: null });
+    Object.assign(this, {
+      view,
+      player,
+      name,
+      boxes: [],
+      chosen: null,
+      pointers: new Map(),
+      mutes: {},
+      conversation: null,
+      peaks: null,
+    });
     this.build();
     this.onview = () => this.draw();
     view.addEventListener("change", this.onview);
@@ -62,7 +75,11 @@ export class Timeline extends EventTarget {
 
   build() {
     this.canvas = make("canvas", {
-      tabindex: "0", role: "slider", "aria-label": `${this.name} timeline`.trim(), "aria-valuemin": "0", "aria-keyshortcuts": "Space N P F",
+      tabindex: "0",
+      role: "slider",
+      "aria-label": `${this.name} timeline`.trim(),
+      "aria-valuemin": "0",
+      "aria-keyshortcuts": "Space N P F",
     });
     this.head = make("div", { class: "playhead", "aria-hidden": "true" }, make("i"));
     this.tip = make("div", { class: "tip", hidden: true, "aria-hidden": "true" });
@@ -71,7 +88,14 @@ export class Timeline extends EventTarget {
     this.map = make("canvas", { class: "map", "aria-hidden": "true" });
     this.window = make("div", { class: "window", "aria-hidden": "true" });
     this.minimap = make("div", { class: "minimap" }, this.map, this.window);
-    this.element = make("div", { class: "timeline" }, this.gutter, this.stage, make("div", { class: "gutter-foot" }), this.minimap);
+    this.element = make(
+      "div",
+      { class: "timeline" },
+      this.gutter,
+      this.stage,
+      make("div", { class: "gutter-foot" }),
+      this.minimap,
+    );
     this.listen();
   }
 
@@ -107,7 +131,12 @@ export class Timeline extends EventTarget {
       const lane = this.place.lanes[name];
       const [top, height] = this.compact ? [lane.top - ABOVE_PX, ABOVE_PX] : [lane.top, lane.height];
       const side = name === "user" || name === "assistant";
-      const item = make("div", { class: "lane-label", dataset: { lane: name } }, make("span", {}, label), side ? this.muter(name, label) : "");
+      const item = make(
+        "div",
+        { class: "lane-label", dataset: { lane: name } },
+        make("span", {}, label),
+        side ? (this.mutes[name] ??= this.muter(name, label)) : "",
+      );
       item.style.top = `${top}px`;
       item.style.height = `${height}px`;
       return item;
@@ -118,7 +147,11 @@ export class Timeline extends EventTarget {
   }
 
   muter(side, label) {
-    const button = make("button", { type: "button", class: "mute", onclick: () => this.player.setLoud(side, this.player.loud[side] ? 0 : 1) });
+    const button = make("button", {
+      type: "button",
+      class: "mute",
+      onclick: () => this.player.setLoud(side, this.player.loud[side] ? 0 : 1),
+    });
     const show = () => {
       const on = this.player.loud[side] > 0;
       button.replaceChildren(icon(on ? ICONS.sound : ICONS.silent));
@@ -141,7 +174,10 @@ export class Timeline extends EventTarget {
     if (!width || !this.place) return;
     if (this.compact !== this.narrow.matches) this.arrange();
     this.ratio = globalThis.devicePixelRatio || 1;
-    for (const [canvas, height] of [[this.canvas, this.place.height], [this.map, MAP_PX]]) {
+    for (const [canvas, height] of [
+      [this.canvas, this.place.height],
+      [this.map, MAP_PX],
+    ]) {
       canvas.width = Math.round(width * this.ratio);
       canvas.height = Math.round(height * this.ratio);
       canvas.style.height = `${height}px`;
@@ -178,7 +214,19 @@ export class Timeline extends EventTarget {
     const { lanes, height } = this.place;
     const muted = { user: !this.player.loud.user, assistant: !this.player.loud.assistant };
     const tracks = { user, assistant };
-    const painting = new Painting({ pen, view, lanes, height, marks: this.marks, peaks: this.peaks, tracks, colour: this.colour, chosen: this.chosen, muted, clock });
+    const painting = new Painting({
+      pen,
+      view,
+      lanes,
+      height,
+      marks: this.marks,
+      peaks: this.peaks,
+      tracks,
+      colour: this.colour,
+      chosen: this.chosen,
+      muted,
+      clock,
+    });
     this.boxes = painting.paint();
     this.paintMap();
     this.move();
@@ -240,7 +288,9 @@ export class Timeline extends EventTarget {
 
   /** What lies under a point: of several the smallest. */
   under(x, y) {
-    const hits = this.boxes.filter((box) => x >= box.left - NEAR_PX && x <= box.right + NEAR_PX && y >= box.top - 2 && y <= box.bottom + 2);
+    const hits = this.boxes.filter(
+      (box) => x >= box.left - NEAR_PX && x <= box.right + NEAR_PX && y >= box.top - 2 && y <= box.bottom + 2,
+    );
     return hits.sort((a, b) => a.right - a.left - (b.right - b.left))[0]?.mark ?? null;
   }
 
@@ -256,9 +306,12 @@ export class Timeline extends EventTarget {
     const at = this.player.position;
     const here = this.chosen && Math.abs(this.chosen.begin - at) < 0.01;
     const index = here ? this.stops.indexOf(this.chosen) : -1;
-    const next = index >= 0
-      ? this.stops[index + direction]
-      : direction > 0 ? this.stops.find((one) => one.begin > at + 1e-6) : this.stops.findLast((one) => one.begin < at - 1e-6);
+    const next =
+      index >= 0
+        ? this.stops[index + direction]
+        : direction > 0
+          ? this.stops.find((one) => one.begin > at + 1e-6)
+          : this.stops.findLast((one) => one.begin < at - 1e-6);
     if (!next) return;
     this.player.seek(next.begin);
     this.choose(next, { reveal: true });
@@ -350,7 +403,11 @@ export class Timeline extends EventTarget {
     this.tip.hidden = !found;
     if (!found) return;
     const told = describe(found, this.conversation);
-    this.tip.replaceChildren(make("strong", {}, told.title), make("span", {}, ` ${clock(found.begin, 2)}`), told.line ? make("p", {}, told.line) : "");
+    this.tip.replaceChildren(
+      make("strong", {}, told.title),
+      make("span", {}, ` ${clock(found.begin, 2)}`),
+      told.line ? make("p", {}, told.line) : "",
+    );
     const width = this.tip.offsetWidth;
     const left = Math.max(4, Math.min(this.view.width - width - 4, x - width / 2));
     const below = y + 22 + this.tip.offsetHeight < this.place.height + 40;

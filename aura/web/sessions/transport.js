@@ -7,7 +7,8 @@ const ZOOM = 1.6;
 export function transport(player, view, seconds) {
   const button = make("button", { type: "button", class: "play", onclick: () => player.toggle() });
   const at = make("output", { class: "time" });
-  const tool = (name, label, act) => make("button", { type: "button", class: "tool", "aria-label": label, title: label, onclick: act }, icon(ICONS[name]));
+  const tool = (name, label, act) =>
+    make("button", { type: "button", class: "tool", "aria-label": label, title: label, onclick: act }, icon(ICONS[name]));
   const anchor = () => {
     const x = view.x(player.position);
     return x >= 0 && x <= view.width ? x : view.width / 2;
@@ -28,8 +29,18 @@ export function transport(player, view, seconds) {
   view.addEventListener("change", () => (all.disabled = view.fitted));
   show();
   tick();
-  const element = make("div", { class: "transport" }, button, at,
-    make("div", { class: "zoom" },
-      tool("minus", "Smaller", () => view.zoom(1 / ZOOM, anchor())), tool("plus", "Larger", () => view.zoom(ZOOM, anchor())), all));
+  const element = make(
+    "div",
+    { class: "transport" },
+    button,
+    at,
+    make(
+      "div",
+      { class: "zoom" },
+      tool("minus", "Smaller", () => view.zoom(1 / ZOOM, anchor())),
+      tool("plus", "Larger", () => view.zoom(ZOOM, anchor())),
+      all,
+    ),
+  );
   return { element, tick };
 }

@@ -1,8 +1,8 @@
 /** The transcript: what was said and heard, and between it what was decided. A click on a word is heard from there. */
 
-import { details } from "../times.js";
 import { describe } from "./describe.js";
-import { clock, make } from "./util.js";
+import { calm, clock, make } from "./util.js";
+import { waterfall } from "./waterfall.js";
 
 const FIRST_ROWS = 40;
 const LATER_ROWS = 25;
@@ -29,7 +29,11 @@ export class Words {
     this.conversation = conversation;
     const times = new Map(conversation.latencies.map((one) => [one.reply, one]));
     const rows = [
-      ...conversation.transcript.map((entry) => ({ at: entry.at, order: 1, make: () => this.entry(entry, times.get(entry.reply)) })),
+      ...conversation.transcript.map((entry) => ({
+        at: entry.at,
+        order: 1,
+        make: () => this.entry(entry, times.get(entry.reply)),
+      })),
       ...marks.overlaps.map((mark) => ({ at: mark.end, order: 2, make: () => this.decision(mark) })),
       ...marks.problems.map((mark) => ({ at: mark.begin, order: 0, make: () => this.decision(mark) })),
     ].sort((a, b) => a.at - b.at || a.order - b.order);
@@ -54,14 +58,24 @@ export class Words {
 
   entry(entry, latency) {
     const note = NOTES[entry.note];
-    const item = make("li", { class: `entry ${entry.who} ${entry.note}` },
-      make("p", { class: "head" },
+    const item = make(
+      "li",
+      { class: `entry ${entry.who} ${entry.note}` },
+      make(
+        "p",
+        { class: "head" },
         make("span", { class: "who" }, WHO[entry.who]),
-        make("button", { type: "button", class: "at", "data-at": String(entry.at), "aria-label": `Hear from ${clock(entry.at)}` }, clock(entry.at)),
+        make(
+          "button",
+          { type: "button", class: "at", "data-at": String(entry.at), "aria-label": `Hear from ${clock(entry.at)}` },
+          clock(entry.at),
+        ),
         entry.how === "spoken" ? "" : make("span", { class: "note" }, entry.how === "typed" ? "typed" : "written"),
-        note ? make("span", { class: "note" }, note) : ""),
-      make("p", { class: "words" }, ...entry.parts.filter((part) => part.text).map((part) => this.part(part))));
-    if (entry.who === "assistant" && latency) item.append(details(latency));
+        note ? make("span", { class: "note" }, note) : "",
+      ),
+      make("p", { class: "words" }, ...entry.parts.filter((part) => part.text).map((part) => this.part(part))),
+    );
+    if (entry.who === "assistant" && latency) item.append(waterfall(latency));
     return item;
   }
 
@@ -80,9 +94,18 @@ export class Words {
 
   decision(mark) {
     const told = describe(mark, this.conversation);
-    const numbers = mark.kind === "overlap" && mark.one.voiced_ms ? ` ${mark.one.voiced_ms} ms spoken, output held for ${mark.one.held_ms} ms.` : "";
-    const button = make("button", { type: "button", class: `decision ${told.kind}` },
-      make("i"), make("strong", {}, told.title), make("span", { class: "at" }, clock(mark.end)), make("span", { class: "why" }, `${told.line}${numbers}`));
+    const numbers =
+      mark.kind === "overlap" && mark.one.voiced_ms
+        ? ` ${mark.one.voiced_ms} ms spoken, output held for ${mark.one.held_ms} ms.`
+        : "";
+    const button = make(
+      "button",
+      { type: "button", class: `decision ${told.kind}` },
+      make("i"),
+      make("strong", {}, told.title),
+      make("span", { class: "at" }, clock(mark.end)),
+      make("span", { class: "why" }, `${told.line}${numbers}`),
+    );
     button.addEventListener("click", () => this.choose(mark));
     return make("li", {}, button);
   }
@@ -131,6 +154,7 @@ export class Words {
     if (box.scrollHeight <= box.clientHeight + 4) return;
     const { top, bottom } = span.getBoundingClientRect();
     const around = box.getBoundingClientRect();
-    if (top < around.top + 40 || bottom > around.bottom - 60) box.scrollBy({ top: top - around.top - around.height / 3, behavior: "smooth" });
+    if (top < around.top + 40 || bottom > around.bottom - 60)
+      box.scrollBy({ top: top - around.top - around.height / 3, behavior: calm() ? "auto" : "smooth" });
   }
 }
