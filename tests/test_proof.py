@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from random import Random
 
 import msgspec
 import pytest
-import trio
 
 from aura import config
 from aura.storage.tapes import read_tape
 from aura.tools.replay.branch import Plan, branch
 from aura.tools.replay.pipeline import recorded_sections
-from tests.proof import acts, again, arithmetic, corpus, coverage, races, rules
-from tests.proof.engines import SHORT_DEADLINES, engines, options, trouble
-from tests.proof.houses import server
+from tests.proof import again, arithmetic, corpus, coverage, races, rules
 
 PIECES = {piece.name: piece for piece in corpus.PIECES}
-CONVERSATIONS = 6
 
 
 @pytest.fixture(scope="module")
@@ -87,23 +81,3 @@ def test_a_branch_is_a_recording_that_comes_out_equal_too(tmp_path: Path) -> Non
     branched = branch(folder, Plan(3, sooner), config.load(environment={}), tmp_path / "branch")
     assert branched.why == ""
     assert again.run_again(tmp_path / "branch").divergence == ""
-
-
-@pytest.mark.e2e
-def test_conversations_of_a_running_server_with_faulty_engines_come_out_equal(tmp_path: Path) -> None:
-    folders = trio.run(recorded, tmp_path)
-    assert len(folders) > CONVERSATIONS // 2  # a busy machine may not answer all in time
-    results = [again.run_again(folder) for folder in folders]
-    assert [result.divergence for result in results if result.divergence] == []
-    assert sum(result.facts for result in results) > 2 * len(results)
-
-
-async def recorded(folder: Path) -> list[Path]:
-    """A few callers at the same time."""
-    async with engines() as fake, server(folder, *options(fake), *SHORT_DEADLINES) as house:
-        trouble(fake, 1)
-        script = acts.anything(Random(1))
-        async with trio.open_nursery() as nursery:
-            for seed in range(CONVERSATIONS):
-                nursery.start_soon(partial(acts.converse, longest_s=5.0), house.url, seed, script)
-    return house.recordings()
