@@ -8,6 +8,7 @@ from aura.core.rerun import rerun
 from aura.storage.taping import TAPE
 from aura.tools.replay import free, trial
 from aura.tools.replay.source import JOURNAL, Source, read
+from aura.tools.replay.strip import load
 from aura.tools.replay.symptom import parse
 from aura.tools.replay.transitions import why
 from aura.tools.replay.trial import Detector
@@ -19,7 +20,7 @@ def difference(folder: Path, detector: Detector | None = None) -> str:
     Raises AuraError when it cannot be read.
     """
     if (folder / TAPE).exists():
-        return trial.one_line(trial.run(trial.load(folder), detector))
+        return trial.one_line(trial.run(load(folder), detector))
     source = Source(str(folder / JOURNAL), folder / JOURNAL)
     outcome = rerun(read(source))
     if outcome.parting:

@@ -3,7 +3,8 @@
 The order of tasks on a tape is fixed, so nothing can be taken out of the middle of what somebody does. What can go:
 everything behind the place where it parts, and whatever lies between two moments at which nobody has the floor and
 nothing is under way: whole turns, and the client's silence. What follows moves to earlier times and smaller numbers.
-That it still fits is checked by running it: every fact up to the place must come out as it was.
+That it still fits is checked by running it: every fact up to the place must come out as it was, and every frame of
+the user's voice must be taken for what it was.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from aura.storage.taping import Taken
 from aura.tools.replay import trial
 from aura.tools.replay.ddmin import Budget, smallest
 from aura.tools.replay.pipeline import append_message
-from aura.tools.replay.trial import LASTING, Mark, Strip, Trial
+from aura.tools.replay.strip import Strip, is_step, kept_steps
+from aura.tools.replay.trial import LASTING, Mark, Trial
 
 GRID_HZ = 2.0**20
 """Times move by whole fractions of this, which floating point numbers hold exactly."""
@@ -41,9 +43,13 @@ class Cut(msgspec.Struct, frozen=True):
 
 
 def tail_cut(strip: Strip, found: Trial) -> Strip:
-    """What a recording holds up to where it parts, and to where the fact was told that is now another one."""
+    """What a recording holds up to where it parts, and to where came then what is now another thing."""
     steps = strip.read.steps
-    last = min(max(found.step, _told_at(strip, found, len(found.facts), found.step - 1)), len(steps) - 1)
+    last = _last_needed(strip, found)
+    while last + 1 < len(steps) and steps[last + 1].at == steps[last].at:  # the whole pass of the event loop
+        last += 1
+    if last >= len(steps) - 1:
+        return strip
     lines: list[tape.Line] = []
     count = -1
     for line in strip.read.lines:
@@ -57,6 +63,26 @@ def tail_cut(strip: Strip, found: Trial) -> Strip:
     read = msgspec.structs.replace(strip.read, lines=tuple(lines))
     told = msgspec.structs.replace(strip.kept, entries=tuple(entries))
     return Strip(read, strip.audio[: len(kept)], told)
+
+
+def _last_needed(strip: Strip, found: Trial) -> int:
+    """The last step without which it would not be seen that the recording parts."""
+    steps, parted = strip.read.steps, found.parted
+    assert parted
+    if parted.says_otherwise:
+        sent = parted.kind.startswith("sent")
+        kinds = (tape.Sent, tape.SentAudio) if sent else (tape.Call,)
+        equal = found.sent if sent else found.asked
+        count, index = 0, -1
+        for line in strip.read.lines:
+            index += isinstance(line, tape.Step)
+            count += isinstance(line, kinds)
+            if count > equal:
+                return max(index, found.step)
+        return len(steps)  # there was no more of it then
+    if len(found.facts) < len(strip.entries):
+        return max(found.step, _told_at(strip, found, len(found.facts), found.step - 1))
+    return found.step if parted.kind.startswith(("went on", "came from", "called the")) else len(steps)
 
 
 def _told_at(strip: Strip, found: Trial, index: int, begin: int) -> int:
@@ -152,6 +178,11 @@ class Without:
                 entries.append(msgspec.structs.replace(self.moved(entry), n=len(entries) + 1, at=at))
         return tuple(entries)
 
+    def heard_alike(self, before: Trial, after: Trial) -> bool:
+        """Whether the user's voice is taken for what it was, so that a fact about it has the numbers that it had."""
+        kept = [heard for heard in before.heard[:-1] if heard.step in self.places] + [before.heard[-1]]
+        return len(kept) == len(after.heard) and all(map(trial.Heard.alike, kept, after.heard))
+
     def moved(self, entry: Entry) -> Entry:
         """A fact with the numbers that it has now."""
         event, effects = self._numbers(entry.event), tuple(map(self._numbers, entry.effects))
@@ -203,18 +234,20 @@ def shortest(
             return False
         if whole.actual and again.actual and not _alike(without.moved(whole.actual), again.actual):
             return False
+        if not without.heard_alike(whole, again):
+            return False
         best[:] = [(again, candidate)]
         return True
 
     # What was sent or asked otherwise depends on numbers and words that a shorter conversation does not have.
-    cannot = found.parted is None or found.parted.kind.startswith(("sent", "asked")) or strip.kept.lost
-    if not cannot and whole.parted == found.parted:
+    possible = found.parted and not found.parted.says_otherwise and not strip.kept.lost
+    if possible and whole.parted == found.parted:
         smallest(units, parts, budget.spent)
     if not best:
         return whole_tail(strip, found)
     again, candidate = best[0]
-    known = list(trial.kept_steps(again.kept))
-    rest = items_of(candidate)[sum(map(trial.is_step, known)) + 1 :]
+    known = list(kept_steps(again.kept))
+    rest = items_of(candidate)[sum(map(is_step, known)) + 1 :]
     return Cut(candidate, (*known, *rest, tape.LostSteps()))
 
 

@@ -26,7 +26,8 @@ from aura.tools.replay import check, cut, free, shrink, symptom, transitions, tr
 from aura.tools.replay.ddmin import Budget
 from aura.tools.replay.show import plain
 from aura.tools.replay.source import JOURNAL, Source, find, read
-from aura.tools.replay.trial import Detector, Strip
+from aura.tools.replay.strip import Strip, load
+from aura.tools.replay.trial import Detector
 
 RECORDINGS = "recordings"
 """Folder beside the test in which its recording lies."""
@@ -204,7 +205,7 @@ def facts_until(source: Source, parting: Parting) -> list[Entry]:
 
 def by_difference(folder: Path, detector: Detector | None) -> Wrong | None:
     """The real stages do otherwise. Raises AuraError for a recording that cannot be read."""
-    strip = trial.load(folder)
+    strip = load(folder)
     parted = trial.run(strip, detector)
     if parted.parted is None:
         return None
@@ -214,7 +215,7 @@ def by_difference(folder: Path, detector: Detector | None) -> Wrong | None:
         for attempt in (short, cut.whole_tail(strip, parted)):
             shutil.rmtree(out, ignore_errors=True)
             write(out, attempt)
-            if trial.run(trial.load(out), detector).parted == parted.parted:
+            if trial.run(load(out), detector).parted == parted.parted:
                 return
         shutil.rmtree(out)
         shutil.copytree(folder, out)
@@ -266,7 +267,7 @@ def write(folder: Path, recording: cut.Cut) -> None:
 def size(where: Path) -> Size:
     """How much there is."""
     if where.is_dir() and (where / TAPE).exists():
-        strip: Strip = trial.load(where)
+        strip: Strip = load(where)
         outcomes = [step.outcome for step in strip.read.steps]
         messages = sum(type(outcome).__name__ in ("Text", "Audio", "Gone") for outcome in outcomes)
         held = sum(path.stat().st_size for path in where.iterdir())

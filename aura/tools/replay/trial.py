@@ -5,17 +5,17 @@ Like `pipeline.replay`, for tapes in memory, which may have been cut. Each run k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import trio
 
-from aura.core import journal, tape
+from aura.core import tape
 from aura.core.errors import AuraError
 from aura.core.journal import Entry
-from aura.core.ports import VoiceDetector
+from aura.core.ports import Voice, VoiceDetector
 from aura.providers.observed import observed
 from aura.providers.offline import vad
 from aura.providers.recorded import recorded_kit
@@ -27,7 +27,6 @@ from aura.session.steps import Run
 from aura.session.taps import timing_tap
 from aura.stages.listen import watch
 from aura.storage.recordings import Recording
-from aura.storage.tapes import Sounds, Tape, read_tape
 from aura.storage.taping import Taken
 from aura.tools.replay.pipeline import (
     Comparison,
@@ -38,53 +37,15 @@ from aura.tools.replay.pipeline import (
     recorded_sections,
 )
 from aura.tools.replay.show import differing
+from aura.tools.replay.strip import Pieces, Strip
 from aura.tools.replay.turnstile import ReplayedSteps, TapeClock
 
 Detector = Callable[[], VoiceDetector]
 
+CLEAR_DB, ALIKE_DB = 20.0, 1.0
+"""Loudness over the background leads to the same decisions if it is above the first, or differs by less."""
 LASTING = 5
 """Tasks that go on from the conversation's beginning to its end."""
-
-
-class Strip(msgspec.Struct, frozen=True):
-    """A recording in memory, or a part of one."""
-
-    read: Tape
-    audio: tuple[bytes, ...]
-    """What the steps with audio gave, in their order."""
-    kept: journal.Journal
-
-    @property
-    def entries(self) -> tuple[Entry, ...]:
-        """The facts."""
-        return self.kept.entries
-
-
-def load(folder: Path) -> Strip:
-    """A recording with its audio. Raises AuraError."""
-    read = read_tape(folder)
-    kept = journal.decode((folder / "journal.jsonl").read_bytes())
-    sounds = Sounds(folder)
-    audio = []
-    for step in read.steps:
-        match step.outcome:
-            case tape.Audio(size, form):
-                audio.append(sounds.take(f"in.{form}", size))
-            case tape.Sound(size, rate_hz):
-                audio.append(sounds.take(f"voice.pcm16.{rate_hz}", size))
-    sounds.close()
-    return Strip(read, tuple(audio), kept)
-
-
-class Pieces:
-    """Audio out of memory; stands in for `Sounds`."""
-
-    def __init__(self, audio: Sequence[bytes]) -> None:
-        self._audio = iter(audio)
-
-    def take(self, stream: str, size: int) -> bytes:
-        """The next piece, whatever the stream."""
-        return next(self._audio)
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -113,6 +74,28 @@ class Parted(msgspec.Struct, frozen=True):
     fields: tuple[str, ...]
     """What differs between them."""
 
+    @property
+    def says_otherwise(self) -> bool:
+        """Whether it was another message to the client, or another request to an engine."""
+        return self.kind.startswith(("sent the client", "asked "))
+
+
+class Heard(NamedTuple):
+    """What the conversation thinks of the user's voice before a frame."""
+
+    step: int
+    speaking: bool
+    voiced_ms: int
+    silence_ms: int
+    snr_db: float | None
+
+    def alike(self, other: Heard) -> bool:
+        """Whether the same will be decided on it."""
+        mine, theirs = (min(heard.snr_db or 0.0, CLEAR_DB) for heard in (self, other))
+        if not self.speaking and not other.speaking:  # the rest is of the last time
+            return True
+        return self[1:4] == other[1:4] and abs(mine - theirs) < ALIKE_DB
+
 
 class Trial(msgspec.Struct, frozen=True):
     """What came of a run."""
@@ -131,6 +114,11 @@ class Trial(msgspec.Struct, frozen=True):
     actual: Entry | None
     following: Entry | None
     """The fact that should have come next."""
+    sent: int
+    asked: int
+    """So many messages and calls came out equal."""
+    heard: tuple[Heard, ...]
+    """What was made of each frame of the user's audio, and what the last state of it was."""
     kept: tuple[Taken, ...]
     """The tape that the run itself made."""
 
@@ -141,6 +129,7 @@ class Told(Comparison):
     def __init__(self, strip: Strip) -> None:
         super().__init__(strip.kept, strip.read)
         self.told: list[int] = []
+        self.asked = 0
 
     def fact(self, fact: Fact) -> None:
         """A tap on the conversation."""
@@ -148,6 +137,28 @@ class Told(Comparison):
         super().fact(fact)
         if self.facts > before:
             self.told.append(self.steps.position - 1)
+
+    def note(self, note: tape.Note) -> None:
+        """A call to an engine begins."""
+        super().note(note)
+        if isinstance(note, tape.Call) and not self.steps.why:
+            self.asked += 1
+
+
+class Ear:
+    """A detector, in front of which somebody looks at what was heard so far."""
+
+    def __init__(self, inner: VoiceDetector, look: Callable[[], None]) -> None:
+        self._inner, self._look = inner, look
+
+    def step(self, frame: bytes) -> Voice:
+        """Judge one frame."""
+        self._look()
+        return self._inner.step(frame)
+
+    def reset(self) -> None:
+        """Forget the past."""
+        self._inner.reset()
 
 
 class TrialSteps(ReplayedSteps):
@@ -160,6 +171,7 @@ class TrialSteps(ReplayedSteps):
         self._recording = recording
         self._alive: set[int] = set()
         self.marks: list[Mark] = []
+        self.heard: list[Heard] = []
         self.messages = self.reply = 0
         self.tick = 0.0
         self.parted = ("", "")
@@ -191,6 +203,11 @@ class TrialSteps(ReplayedSteps):
         if isinstance(outcome, tape.Audio):
             outcome = self._recording.received(value)
         self._recording.outcome(at, task, tape.RawSound(value) if isinstance(outcome, tape.Sound) else outcome)
+
+    def look(self) -> None:
+        """Note what is thought of the user's voice."""
+        taker = self.session.listener.taker
+        self.heard.append(Heard(self.position - 1, taker.speaking, taker.voiced_ms, taker.silence_ms, taker.snr_db))
 
     def _mark(self) -> None:
         turn = self.session.conversation.turn
@@ -233,7 +250,8 @@ async def _run(strip: Strip, detector: Detector | None) -> Trial:
     recording = Recording(Path(), header, lambda _: True)
     comparison = Told(strip)
     steps = comparison.steps = TrialSteps(strip, comparison, recording)
-    kit = observed(recorded_kit(header, detector or make_detector(sections)), steps, lambda _: None)
+    make = detector or make_detector(sections)
+    kit = observed(recorded_kit(header, lambda: Ear(make(), steps.look)), steps, lambda _: None)
 
     def send(message: str | bytes) -> None:
         comparison.message(message)
@@ -256,12 +274,14 @@ async def _run(strip: Strip, detector: Detector | None) -> Trial:
         return [comparison.fact, timing_tap(client.metrics), note]
 
     await _hold(steps, sections, Who(header.session, header.query), kit, line, steps, taps, (), begun)
+    if here:
+        steps.look()
     began = here[0][2] if here else header.base
     parted = _parted(steps, comparison, began)
     return Trial(
         parted, steps.why, steps.position, tuple(comparison.told), began,
         tuple(steps.marks), comparison.expected, comparison.actual, next(iter(strip.entries[comparison.facts :]), None),
-        tuple(recording.waiting),
+        comparison.messages, comparison.asked, tuple(steps.heard), tuple(recording.waiting),
     )  # fmt: skip
 
 
@@ -323,14 +343,3 @@ def changes(then: Entry, now: Entry) -> str:
     return f"{type(now.event).__name__}, " + ", ".join(
         f"{name} {was} → {is_}" for name, was, is_ in pairs if was != is_
     )
-
-
-def kept_steps(kept: Sequence[Taken]) -> Iterator[Taken]:
-    """The tape of a run without what it did in its last step."""
-    last = max((index for index, item in enumerate(kept) if is_step(item)), default=-1)
-    yield from kept[: last + 1]
-
-
-def is_step(item: Taken) -> bool:
-    """Whether it is a step, and no note or message."""
-    return isinstance(item, tuple) and bool(item) and isinstance(item[0], float)
