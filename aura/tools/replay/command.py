@@ -72,7 +72,11 @@ def run_folder(request: Request, config: Config, console: Console) -> int:
     """The same, once an archive is unpacked."""
     data_dir = config.storage.data_dir
     if request.to_test:
-        return to_test.run(request.where, data_dir, request.out, wrong=request.symptom, console=console)
+        return to_test.run(
+            request.where, data_dir, request.out, wrong=request.symptom, as_json=request.as_json, console=console
+        )
+    if request.symptom:
+        raise AuraError("--symptom says what a test is about: give --to-test too")
     if request.play or request.save:
         return play.run(request.where, data_dir, speed=request.speed, save=request.save, console=console)
     folder = folder_of(request.where, data_dir)
