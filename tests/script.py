@@ -46,8 +46,8 @@ from aura.session.build import Sections, Who, hold
 from aura.session.client import Client
 from aura.session.desk import Desk
 from aura.session.line import Ended, Line
-from aura.session.replies import Setup
 from aura.session.session import Fact, Session, SessionSettings, Tap
+from aura.session.setup import Setup
 from aura.session.steps import RecordedLine, RecordedSteps, Steps
 from aura.session.taps import journal_tap, timing_tap
 from aura.stages.transcribe import TranscribeSettings
