@@ -125,7 +125,7 @@ class Replies:
         functions = Functions(
             lambda call: self._run_tool(reply, call),
             frozenset(tool.name for tool in setup.functions),
-            lambda call: self._hand_over(reply, call),
+            lambda call, spoken: self._hand_over(reply, call, spoken=spoken),
         )
         request = setup.request(self._messages(reply), self.kit.toolbox.tools())
         await think(
@@ -147,9 +147,9 @@ class Replies:
         self.dialogue.tool(reply.order.reply, reply.order.turn, call, result)
         return result
 
-    async def _hand_over(self, reply: Reply, call: ToolCall) -> None:
+    async def _hand_over(self, reply: Reply, call: ToolCall, *, spoken: bool) -> None:
         """Ask the client to run one of its functions."""
         await reply.gate.wait_released()
         self.dialogue.tool(reply.order.reply, reply.order.turn, call)
         self.tell(ev.FunctionRequested(reply.order.reply, call.name))
-        self.client.call(reply, call)
+        self.client.call(reply, call, spoken=spoken)
