@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import secrets
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib import import_module
 
 import structlog
@@ -22,15 +23,18 @@ from aura.providers import registry
 from aura.providers.http import open_http
 from aura.providers.observed import observed
 from aura.providers.offline import vad
+from aura.providers.phone_calls import PhoneCalls
 from aura.server.books import Books, Library
 from aura.server.drain import Drain, drain_on_signal
 from aura.server.handshake import Request
 from aura.server.http import LazyApp, pages
 from aura.server.listener import serve as listen_on
 from aura.server.operator import link, operator_key
+from aura.server.phone_access import check_call, vendor_of
+from aura.server.phones import NotTaken, Phones
 from aura.server.sessions import session_routes
 from aura.server.socket import Closed, Socket
-from aura.session.build import Who, hold, sections_of
+from aura.session.build import Sections, Who, hold, sections_of
 from aura.session.line import Ended, Line
 from aura.session.run import SLOW
 from aura.session.steps import RecordedLine, RecordedSteps, Steps
@@ -73,8 +77,8 @@ async def open_kit(config: Config, health: Health) -> AsyncIterator[Kit]:
 class House:
     """All conversations of the process share this."""
 
-    def __init__(self, config: Config, kit: Kit, library: Library) -> None:
-        self.config, self.kit, self.library = config, kit, library
+    def __init__(self, config: Config, kit: Kit, library: Library, phones: Phones) -> None:
+        self.config, self.kit, self.library, self.phones = config, kit, library, phones
         self.sections = sections_of(config)
         self.warm_up = [engine.warm for engine in (kit.stt, kit.chat, kit.tts) if hasattr(engine, "warm")]
 
@@ -82,25 +86,69 @@ class House:
         """One conversation, from the accepted WebSocket to its end."""
         if self.config.vad.detector == "silero":
             await trio.to_thread.run_sync(vad.load_model)  # at once, but for the first conversations after the start
+        line = SocketLine(socket)
+        if vendor := vendor_of(request.path):
+            await self.phone(vendor, socket, line, request)
+            return
         asked = {name: request.query[name] for name in TOLD if name in request.query}
-        who = Who(f"sess_{secrets.token_hex(8)}", asked)
-        with self.library.books(who, self.sections, self.kit) as books:
-            log.info("conversation.begun", path=request.path, journal=books.place, **asked)
-            books.why = why = await self.converse(SocketLine(socket), who, books)
+        await self.talk(socket, line, request.path, Who(_new_id(), asked), self.sections, self.kit)
+
+    async def phone(self, vendor: str, socket: Socket, line: Line, request: Request) -> None:
+        """One phone call."""
+        try:
+            call = await self.phones.pick_up(vendor, line, request.query)
+        except NotTaken as error:
+            log.warning("phone.not_taken", vendor=vendor, why=str(error))
+            await socket.close(1008, str(error))
+            return
+        except Ended as end:
+            log.info("phone.gone", vendor=vendor, why=str(end))
+            return
+        who = Who(_new_id(), call.asked(recorded=self.config.storage.record))
+        sections, kit = call.sections(self.sections, self.phones.settings), call.kit(self.kit)
+
+        async def hang_up() -> None:
+            """The assistant ended the call; Telnyx leaves it open in silence, whatever ended the conversation."""
+            log.info("phone.over", vendor=vendor, call=call.started.call_id, **call.line.account())
+            if call.line.hung_up or (vendor == "telnyx" and socket.closed is None and not call.line.caller_gone):
+                await self.phones.hang_up(call)
+
+        await self.talk(socket, call.line, request.path, who, sections, kit, hang_up)
+
+    async def talk(
+        self,
+        socket: Socket,
+        line: Line,
+        path: str,
+        who: Who,
+        sections: Sections,
+        kit: Kit,
+        before_close: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+    ) -> None:
+        """Hold a conversation, keep its books, close its connection."""
+        told = {name: who.query[name] for name in TOLD if name in who.query}
+        with self.library.books(who, sections, kit) as books:
+            log.info("conversation.begun", path=path, journal=books.place, **told)
+            books.why = why = await self.converse(line, who, books, sections, kit)
             log.info("conversation.ended", why=why)
             if why == SLOW:
                 log.warning("client.slow")
             code = 1008 if why == SLOW else 1011 if why.startswith("bug") else 1000
+            await before_close()
             await socket.close(code, why)
 
-    async def converse(self, line: Line, who: Who, books: Books) -> str:
+    async def converse(self, line: Line, who: Who, books: Books, sections: Sections, kit: Kit) -> str:
         """Hold the conversation, with the engines and the line seen through the recording."""
         steps: Steps = Steps()
         if books.recording:
             steps = RecordedSteps(books.recording)
             line = RecordedLine(line, steps, books.recording)
-        kit = observed(self.kit, steps, books.call)
-        return str(await steps.root(hold, self.sections, who, kit, line, steps, books.taps, self.warm_up))
+        seen = observed(kit, steps, books.call)
+        return str(await steps.root(hold, sections, who, seen, line, steps, books.taps, self.warm_up))
+
+
+def _new_id() -> str:
+    return f"sess_{secrets.token_hex(8)}"
 
 
 class SocketLine:
@@ -138,8 +186,10 @@ async def serve(config: Config, *, task_status: trio.TaskStatus[int] = trio.TASK
         open_recordings(config.recording, config.storage.data_dir) as recordings,
         open_kit(config, health) as kit,
         open_spans(config.otel) as spans,
+        open_http(config.http) as http,
     ):
-        house = House(config, kit, Library(config, journals, recordings, spans, metrics))
+        phones = Phones(config.phone, config.session.greeting, PhoneCalls(http, config.phone.api_timeout_s))
+        house = House(config, kit, Library(config, journals, recordings, spans, metrics), phones)
         async with trio.open_nursery() as nursery:
             await nursery.start(drain_on_signal, drain, config.server.drain_grace_s)
             nursery.start_soon(trio.to_thread.run_sync, vad.load_model)
@@ -175,5 +225,6 @@ async def serve_port(
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until the drain is over, then end the process's other tasks."""
-    await listen_on(config.server, house.hold, app, drain=drain, metrics=metrics, task_status=task_status)
+    check = partial(check_call, settings=config.phone)
+    await listen_on(config.server, house.hold, app, drain=drain, metrics=metrics, check=check, task_status=task_status)
     whole.cancel()

@@ -15,7 +15,7 @@ from aura.core.errors import ProtocolFault
 from aura.core.turns import TurnSettings
 from aura.core.wire import client as msg
 from aura.core.wire import faults
-from aura.core.wire.items import FunctionCallOutput, Message, text_of
+from aura.core.wire.items import ForceMessage, FunctionCallOutput, Message, text_of
 from aura.core.wire.session_object import RealtimeSession, SemanticVad, ServerVad
 from aura.session.session import Session
 
@@ -169,6 +169,9 @@ class Desk:
         message = self.view.admit(message)
         self.client.post(self.view.text_item(message))
         item = message.item
+        if isinstance(item, ForceMessage):
+            self.session.tell(ev.SayRequested(text_of(item)))
+            return
         if isinstance(item, Message):
             self.session.dialogue.item(item.id or "", item.role, text_of(item))
         elif isinstance(item, FunctionCallOutput):
