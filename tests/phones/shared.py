@@ -214,6 +214,7 @@ async def dial(
         finally:
             with trio.move_on_after(1, shield=True):
                 await ws.aclose()
+            await trio.aclose_forcefully(ws._stream)  # which the library leaves open when the server closes first
             nursery.cancel_scope.cancel()
 
 
