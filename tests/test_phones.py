@@ -201,17 +201,22 @@ async def test_calls_that_do_not_come_about_are_told_why(tmp_path: Path) -> None
     async with house(tmp_path, f"phone.twilio_auth_token={TOKEN}", "phone.start_timeout_s=0.3") as here:
         assert await status_of(here.port, "wrong") == 403
         assert await status_of(here.port, TOKEN) == 101
-        async with trio_websocket.open_websocket_url(f"ws://127.0.0.1:{here.port}/v1/plivo") as ws:
-            with pytest.raises(trio_websocket.ConnectionClosed) as silent:
-                await ws.get_message()
-        assert (silent.value.reason.code, silent.value.reason.reason) == (
-            1008, "no start message within 0.3 s (phone.start_timeout_s)"
-        )  # fmt: skip
+        silent = await closed_with(here.port, "plivo")
+        assert silent == (1008, "no start message within 0.3 s (phone.start_timeout_s)")
         media = {"encoding": "OPUS", "sample_rate": 16000, "channels": 1}
         opus = {"event": "start", "stream_id": "x", "start": {"call_control_id": "y", "media_format": media}}
-        async with trio_websocket.open_websocket_url(f"ws://127.0.0.1:{here.port}/v1/telnyx") as ws:
-            await ws.send_message(json.dumps(opus))
-            with pytest.raises(trio_websocket.ConnectionClosed) as unread:
-                await ws.get_message()
-        assert unread.value.reason.code == 1008
-        assert unread.value.reason.reason.startswith("the call's audio is OPUS with 16000 Hz")
+        code, reason = await closed_with(here.port, "telnyx", json.dumps(opus))
+        assert code == 1008
+        assert reason.startswith("the call's audio is OPUS with 16000 Hz")
+
+
+async def closed_with(port: int, vendor: str, *messages: str) -> tuple[int, str]:
+    """How AURA ends a call that sends this."""
+    async with trio_websocket.open_websocket_url(f"ws://127.0.0.1:{port}/v1/{vendor}") as ws:
+        for message in messages:
+            await ws.send_message(message)
+        with pytest.raises(trio_websocket.ConnectionClosed) as end:
+            await ws.get_message()
+        await trio.aclose_forcefully(ws._stream)  # which the library leaves open when the server closes first
+        assert end.value.reason is not None
+        return end.value.reason.code, end.value.reason.reason or ""
