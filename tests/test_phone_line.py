@@ -100,6 +100,7 @@ def done(status: str) -> str:
 
 
 CREATED = '{"type":"response.created","response":{"status":"in_progress"}}'
+ANSWERED = ["conversation.item.create", "response.create"]
 CONFIRMED = '{"type":"input_audio_buffer.speech_started","item_id":"x","audio_start_ms":1}'
 
 
@@ -137,9 +138,9 @@ async def test_a_suspected_interruption_plays_on_and_a_confirmed_one_flushes_onc
 @pytest.mark.parametrize(
     ("changes", "running", "types", "at"),
     [
-        ({}, True, ["response.cancel", "response.cancel", "conversation.item.create", "response.create"], 1.5),
-        ({"digits_interrupt": False}, False, ["conversation.item.create", "response.create"], 1.5),
-        ({"digits_interrupt": False}, True, ["conversation.item.create", "response.create"], 2.0),
+        ({}, True, ["response.cancel", "response.cancel", "input_audio_buffer.clear", *ANSWERED], 1.5),
+        ({"digits_interrupt": False}, False, ANSWERED, 1.5),
+        ({"digits_interrupt": False}, True, ANSWERED, 2.0),
         (
             {"digits_wait_s": 0.5, "digits_interrupt": False},
             False,
@@ -248,7 +249,8 @@ async def test_parameters_count_like_an_address_and_numbers_only_where_they_may(
     call = await picked_up("telnyx", TELNYX_START, {"model": "other", "tenant": "acme"})
     assert call.asked(recorded=False) == {"model": "reception", "tenant": "acme", "aura": "binary"}
     assert call.asked(recorded=True)["caller"] == "+13122010094"
-    assert call.greeting == "Hello"
+    first = [json.loads(str(await call.line.receive())) for _ in range(2)]
+    assert first[1]["item"] == {"type": "force_message", "text": "Hello"}
     assert (await picked_up("plivo", PLIVO_START)).asked(recorded=True) == {"model": "reception", "aura": "binary"}
 
 

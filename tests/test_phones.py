@@ -198,16 +198,21 @@ async def status_of(port: int, token: str) -> int:
 
 
 async def test_calls_that_do_not_come_about_are_told_why(tmp_path: Path) -> None:
-    async with house(tmp_path, f"phone.twilio_auth_token={TOKEN}", "phone.start_timeout_s=0.3") as here:
-        assert await status_of(here.port, "wrong") == 403
-        assert await status_of(here.port, TOKEN) == 101
-        silent = await closed_with(here.port, "plivo")
-        assert silent == (1008, "no start message within 0.3 s (phone.start_timeout_s)")
-        media = {"encoding": "OPUS", "sample_rate": 16000, "channels": 1}
-        opus = {"event": "start", "stream_id": "x", "start": {"call_control_id": "y", "media_format": media}}
-        code, reason = await closed_with(here.port, "telnyx", json.dumps(opus))
-        assert code == 1008
-        assert reason.startswith("the call's audio is OPUS with 16000 Hz")
+    async with rest.serve() as api:
+        telnyx_api = ("phone.telnyx_api_key=k", f"phone.telnyx_api_url={api.url}")
+        async with house(
+            tmp_path, f"phone.twilio_auth_token={TOKEN}", "phone.start_timeout_s=0.3", *telnyx_api
+        ) as here:
+            assert await status_of(here.port, "wrong") == 403
+            assert await status_of(here.port, TOKEN) == 101
+            silent = await closed_with(here.port, "plivo")
+            assert silent == (1008, "no start message within 0.3 s (phone.start_timeout_s)")
+            media = {"encoding": "OPUS", "sample_rate": 16000, "channels": 1}
+            opus = {"event": "start", "stream_id": "x", "start": {"call_control_id": "y", "media_format": media}}
+            code, reason = await closed_with(here.port, "telnyx", json.dumps(opus))
+            assert code == 1008
+            assert reason.startswith("the call's audio is OPUS with 16000 Hz")
+            assert [asked.path for asked in api.asked] == ["/v2/calls/y/actions/hangup"]
 
 
 async def closed_with(port: int, vendor: str, *messages: str) -> tuple[int, str]:

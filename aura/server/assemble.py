@@ -30,7 +30,7 @@ from aura.server.handshake import Request
 from aura.server.http import LazyApp, pages
 from aura.server.listener import serve as listen_on
 from aura.server.operator import link, operator_key
-from aura.server.phone_access import check_call, vendor_of
+from aura.server.phone_access import Vendor, check_call, vendor_of
 from aura.server.phones import NotTaken, Phones
 from aura.server.sessions import session_routes
 from aura.server.socket import Closed, Socket
@@ -47,6 +47,8 @@ TOLD = ("model", "persona", "tenant", "aura")
 """What of a client's address is looked at, logged and recorded: the rest may hold a key."""
 COLLECT_AFTER = (20_000, 20, 50)
 """Thresholds of the garbage collector's three generations."""
+GOING_AWAY = 1001
+"""The code with which this server closes when it shuts down."""
 SLOW_STEP_S = 0.1
 """A step of a task that blocks the event loop for longer is logged."""
 
@@ -93,12 +95,14 @@ class House:
         asked = {name: request.query[name] for name in TOLD if name in request.query}
         await self.talk(socket, line, request.path, Who(_new_id(), asked), self.sections, self.kit)
 
-    async def phone(self, vendor: str, socket: Socket, line: Line, request: Request) -> None:
+    async def phone(self, vendor: Vendor, socket: Socket, line: Line, request: Request) -> None:
         """One phone call."""
         try:
             call = await self.phones.pick_up(vendor, line, request.query)
         except NotTaken as error:
             log.warning("phone.not_taken", vendor=vendor, why=str(error))
+            if error.started and vendor == "telnyx":
+                await self.phones.hang_up(vendor, error.started)
             await socket.close(1008, str(error))
             return
         except Ended as end:
@@ -108,10 +112,11 @@ class House:
         sections, kit = call.sections(self.sections, self.phones.settings), call.kit(self.kit)
 
         async def hang_up() -> None:
-            """The assistant ended the call; Telnyx leaves it open in silence, whatever ended the conversation."""
+            """The assistant ended the call; Telnyx goes on with it in silence, whatever ended the conversation."""
             log.info("phone.over", vendor=vendor, call=call.started.call_id, **call.line.account())
-            if call.line.hung_up or (vendor == "telnyx" and socket.closed is None and not call.line.caller_gone):
-                await self.phones.hang_up(call)
+            ours = socket.closed is None or socket.closed.code == GOING_AWAY
+            if call.line.hung_up or (vendor == "telnyx" and ours and not call.line.caller_gone):
+                await self.phones.hang_up(vendor, call.started)
 
         await self.talk(socket, call.line, request.path, who, sections, kit, hang_up)
 

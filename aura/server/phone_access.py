@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hmac
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
 import structlog
@@ -21,7 +22,8 @@ from .phone_settings import PhoneSettings
 
 log = structlog.get_logger()
 
-VENDORS = {"/v1/twilio": "twilio", "/v1/telnyx": "telnyx", "/v1/plivo": "plivo"}
+Vendor = Literal["twilio", "telnyx", "plivo"]
+VENDORS: dict[str, Vendor] = {"/v1/twilio": "twilio", "/v1/telnyx": "telnyx", "/v1/plivo": "plivo"}
 """The paths of phone calls."""
 NEEDED = {
     "twilio": "phone.twilio_auth_token",
@@ -32,9 +34,9 @@ FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip")
 """A proxy on this machine says with these that the caller is elsewhere."""
 
 
-def vendor_of(path: str) -> str:
-    """The vendor that calls this path; empty for every other path."""
-    return VENDORS.get(path.rstrip("/"), "")
+def vendor_of(path: str) -> Vendor | None:
+    """The vendor that calls this path; None for every other path."""
+    return VENDORS.get(path.rstrip("/"))
 
 
 def check_call(request: Request, settings: PhoneSettings, opens: Callable[[str], bool] = lambda _: False) -> None:

@@ -147,6 +147,7 @@ class PhoneLine:
         item = {"type": "message", "role": "user", "content": content}
         if self._settings.digits_interrupt:
             self._order({"type": "response.cancel"})  # what was begun meanwhile
+            self._order({"type": "input_audio_buffer.clear"})  # the keys' own sound may have been taken for speech
         self._order({"type": "conversation.item.create", "item": item})
         if self._settings.digits_interrupt or not self._reply.running:
             self._order({"type": "response.create"})

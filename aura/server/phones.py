@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import msgspec
 import structlog
@@ -18,18 +17,20 @@ from aura.core.wire.twilio import Twilio
 from aura.providers.phone_calls import Account, PhoneCalls
 from aura.providers.tools.phone import with_hang_up
 from aura.session.build import Sections
-from aura.session.line import Ended, Line
+from aura.session.line import Line
 
+from .phone_access import Vendor
 from .phone_line import Formats, PhoneLine, Wishes
 from .phone_settings import PhoneSettings
 
 log = structlog.get_logger()
 
-Vendor = Literal["twilio", "telnyx", "plivo"]
 CODECS: dict[str, Callable[[], PhoneCodec]] = {"twilio": Twilio, "telnyx": Telnyx, "plivo": Plivo}
 MESSAGES_BEFORE_START = 20
 ASKED = ("model", "persona", "tenant")
 """Parameters that say whom the caller talks to: they count like those of an address."""
+WISHED = ("greeting", "instructions", "voice")
+"""Parameters that the line hands to the session."""
 CURES = {
     "twilio": "AURA reads audio/x-mulaw with 8000 Hz, which is all that Media Streams have",
     "telnyx": "set stream_codec and stream_bidirectional_codec to PCMU, PCMA or L16 when the call is answered",
@@ -38,7 +39,11 @@ CURES = {
 
 
 class NotTaken(Exception):
-    """The call does not become a conversation; str() says why."""
+    """The call does not become a conversation; str() says why, `started` which call it is, where that is known."""
+
+    def __init__(self, why: str, started: Started | None = None) -> None:
+        super().__init__(why)
+        self.started = started
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -47,7 +52,6 @@ class Call(msgspec.Struct, frozen=True):
     vendor: Vendor
     started: Started
     line: PhoneLine
-    greeting: str
 
     def asked(self, *, recorded: bool) -> dict[str, str]:
         """What counts as the client's address. Numbers are in it only where the call is recorded or asks for it."""
@@ -75,7 +79,7 @@ class Phones:
     def __init__(self, settings: PhoneSettings, greeting: str, calls: PhoneCalls) -> None:
         self.settings, self._greeting, self._calls = settings, greeting, calls
 
-    async def pick_up(self, vendor: str, line: Line, query: dict[str, str]) -> Call:
+    async def pick_up(self, vendor: Vendor, line: Line, query: dict[str, str]) -> Call:
         """Wait for the call's first message and read it. Raises NotTaken, or Ended when the vendor has gone."""
         codec = CODECS[vendor]()
         started = None
@@ -84,14 +88,13 @@ class Phones:
         if started is None:
             why = f"no start message within {self.settings.start_timeout_s:g} s"
             raise NotTaken(f"{why} (phone.start_timeout_s)")
-        params = {name: query[name] for name in ASKED if name in query} | started.params
+        params = {name: query[name] for name in (*ASKED, *WISHED) if name in query} | started.params
         started = msgspec.structs.replace(started, params=params)
         formats = self._formats(vendor, started)
-        greeting = params.get("greeting", self._greeting)
-        wishes = Wishes(greeting, params.get("instructions", ""), params.get("voice", ""))
+        wishes = Wishes(params.get("greeting", self._greeting), params.get("instructions", ""), params.get("voice", ""))
         log.info("phone.call", vendor=vendor, call=started.call_id, audio=formats.caller.describe())
         phone = PhoneLine(line, codec, formats, wishes, self.settings)
-        return Call(_vendor(vendor), started, phone, greeting)
+        return Call(vendor, started, phone)
 
     async def _start(self, codec: PhoneCodec, line: Line) -> Started:
         for _ in range(MESSAGES_BEFORE_START):
@@ -104,14 +107,14 @@ class Phones:
         caller = started.audio()
         if caller is None:
             what = f"{started.encoding[:40]} with {started.rate_hz} Hz and {started.channels} channel(s)"
-            raise NotTaken(f"the call's audio is {what}: {CURES[vendor]}")
+            raise NotTaken(f"the call's audio is {what}: {CURES[vendor]}", started)
         if vendor != "telnyx":
             return Formats(caller, caller)
         return Formats(caller, self.settings.telnyx_format() or _telnyx_default(caller))
 
-    async def hang_up(self, call: Call) -> None:
+    async def hang_up(self, vendor: Vendor, started: Started) -> None:
         """End the call at its vendor, if there are keys for that; otherwise the end of the WebSocket must do."""
-        settings, started = self.settings, call.started
+        settings = self.settings
         accounts = {
             "twilio": Account(
                 settings.twilio_api_url, settings.twilio_account_sid or started.account, settings.twilio_auth_token
@@ -120,8 +123,8 @@ class Phones:
             "plivo": Account(settings.plivo_api_url, settings.plivo_auth_id, settings.plivo_auth_token),
         }
         with trio.CancelScope(shield=True):  # it has its own time limit
-            ended = await self._calls.end(call.vendor, accounts[call.vendor], started.call_id)
-        log.info("phone.hung_up", vendor=call.vendor, call=started.call_id, by_api=ended)
+            ended = await self._calls.end(vendor, accounts[vendor], started.call_id)
+        log.info("phone.hung_up", vendor=vendor, call=started.call_id, by_api=ended)
 
 
 def _telnyx_default(caller: AudioFormat) -> AudioFormat:
@@ -129,10 +132,3 @@ def _telnyx_default(caller: AudioFormat) -> AudioFormat:
     pcmu = audio_format("PCMU", 8_000)
     assert pcmu
     return caller if caller.encoding == "pcm16" else pcmu
-
-
-def _vendor(name: str) -> Vendor:
-    return "twilio" if name == "twilio" else "telnyx" if name == "telnyx" else "plivo"
-
-
-__all__ = ["Call", "Ended", "NotTaken", "Phones"]
