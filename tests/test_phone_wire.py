@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aura.core.audio import AudioFormat
@@ -46,6 +46,7 @@ KEYS = ("event", "start", "media", "dtmf", "mark", "stop", "name", "payload", "e
 EVENTS = st.sampled_from(["start", "media", "dtmf", "mark", "stop", "playedStream", "error", "connected", "x"])
 
 
+@settings(deadline=None)  # the machine is shared
 @given(
     st.sampled_from(sorted(CODECS)),
     st.text(max_size=40)
@@ -118,6 +119,7 @@ def test_audio_in_order_is_never_held_back():
     assert (sorter.late, sorter.lost, sorter.flush()) == (0, 0, b"")
 
 
+@settings(deadline=None)  # the machine is shared
 @given(st.data())
 def test_disorder_within_the_window_and_doubles_are_put_right(data):
     sent = chunks(40)
@@ -131,6 +133,7 @@ def test_disorder_within_the_window_and_doubles_are_put_right(data):
     assert (sorter.late, sorter.lost) == (len(doubled) - 40, 0)
 
 
+@settings(deadline=None)  # the machine is shared
 @given(st.lists(st.integers(2, 38), max_size=20, unique=True), st.sampled_from([ULAW, ALAW, WIDE]))
 def test_what_is_lost_becomes_silence_of_its_length(lost, fmt):
     sorter = Sorter(fmt)
@@ -220,6 +223,7 @@ def test_a_vendor_that_never_answers_costs_no_memory():
 
 
 @pytest.mark.parametrize("fmt", [ULAW, ALAW, WIDE])
+@settings(deadline=None)  # the machine is shared
 @given(size=st.integers(1, 5_000))
 def test_the_phone_gets_whole_packets_and_positions_count_the_reply_only(fmt, size):
     playback = Playback(started("telnyx"), fmt, 20)
