@@ -10,6 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from aura.core import events as ev
+from aura.core.errors import StreamCut
 from aura.session.build import Who
 from aura.session.desk import TOO_MANY_FAULTS
 from aura.session.session import SessionSettings
@@ -220,3 +221,27 @@ async def test_a_conversation_that_was_lost_and_came_back_replays_exactly(
     result = await trio.to_thread.run_sync(replay, folder, Detector)
     assert result.why == ""
     assert result.complete
+
+
+async def test_a_voice_that_does_not_exist_is_refused_when_it_is_asked_for(autojump_clock: MockClock) -> None:
+    async with stage() as scene:
+        scene.desk.voices = frozenset({"alloy", "marin"})
+        for voice in ("marin", "nobody"):
+            scene.user.send(type="session.update", session={"audio": {"output": {"voice": voice}}})
+        scene.user.send(type="response.create", response={"audio": {"output": {"voice": "nobody"}}})
+        await scene.user.silent(0.1)
+        assert last(scene, "session.updated")["session"]["audio"]["output"]["voice"] == "marin"
+        params = [m["error"]["param"] for m in scene.messages("error")]
+        assert params == ["session.audio.output.voice", "response.audio.output.voice"]
+
+
+async def test_what_a_retry_says_is_counted_from_where_the_failed_reply_ended(autojump_clock: MockClock) -> None:
+    async with stage(["One two three. Four five six.", "Seven eight nine. Ten eleven twelve."]) as scene:
+        await ask(scene)
+        await scene.user.until("speaking")
+        reply = next(iter(scene.session.replies.running.values()))
+        assert reply.clock.before_s == 0.0
+        scene.tts.failures.append(StreamCut("gone"))
+        await scene.user.silent(3.0)
+        again = scene.session.replies.running or {1: scene.session.replies.past.replies[-1]}
+        assert next(reversed(again.values())).clock.before_s > 0.5

@@ -229,7 +229,7 @@ class Client:
             self.post(opened)
             if opened and not reply.written:
                 begin_s, pieces = reply.audio.since(reply.clock.heard(now))
-                self.resume(number, round(begin_s * 1000))
+                self.resume(number, round((begin_s + reply.clock.before_s) * 1000))
                 reply.clock.rewind(now, begin_s)
                 for payload in pieces:
                     self.post(self.view.audio(number, payload))

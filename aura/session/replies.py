@@ -65,9 +65,11 @@ class Replies:
     def start(self, order: fx.StartReply, nursery: trio.Nursery) -> Reply:
         """Begin a reply in the session's nursery."""
         dropped = self.past.dropped
-        inherited = dropped.setup if dropped and dropped.order.reply == order.retry_of else None
-        setup = inherited or (None if order.draft else self.asked) or self.setup
-        reply = self.running[order.reply] = Reply(order, setup, away=self.away)
+        before_s = 0.0
+        setup = (None if order.draft else self.asked) or self.setup
+        if dropped and dropped.order.reply == order.retry_of:  # to the client they are one
+            setup, before_s = dropped.setup, dropped.clock.before_s + dropped.clock.sent_s
+        reply = self.running[order.reply] = Reply(order, setup, before_s=before_s, away=self.away)
         self.steps.spawn(nursery, self._run, reply)
         return reply
 
