@@ -23,6 +23,7 @@ from aura.providers.http import open_http
 from aura.providers.observed import observed
 from aura.providers.offline import vad
 from aura.server.books import Books, Library
+from aura.server.checked import CheckedLine
 from aura.server.drain import Drain, drain_on_signal
 from aura.server.handshake import Request
 from aura.server.http import LazyApp, pages
@@ -86,12 +87,19 @@ class House:
         who = Who(f"sess_{secrets.token_hex(8)}", asked)
         with self.library.books(who, self.sections, self.kit) as books:
             log.info("conversation.begun", path=request.path, journal=books.place, **asked)
-            books.why = why = await self.converse(SocketLine(socket), who, books)
+            books.why = why = await self.converse(self.line(socket), who, books)
             log.info("conversation.ended", why=why)
             if why == SLOW:
                 log.warning("client.slow")
             code = 1008 if why == SLOW else 1011 if why.startswith("bug") else 1000
             await socket.close(code, why)
+
+    def line(self, socket: Socket) -> Line:
+        """The conversation's connection, checked where that is asked for."""
+        line = SocketLine(socket)
+        if not self.config.server.check_protocol and self.config.logs.level != "debug":
+            return line
+        return CheckedLine(line, lambda rule: self.library.metrics.add("protocol_violations", rule))
 
     async def converse(self, line: Line, who: Who, books: Books) -> str:
         """Hold the conversation, with the engines and the line seen through the recording."""

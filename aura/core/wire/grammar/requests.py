@@ -53,6 +53,8 @@ CAUSES: dict[str, str] = {
 """1.8: codes of errors that can only answer one kind of message."""
 IDS_KEPT = 4096
 """So many of the client's ids are remembered."""
+MAYBE_KEPT = 32
+"""So many messages are kept that may have been answered already."""
 
 
 class Request(msgspec.Struct):
@@ -130,12 +132,12 @@ class Requests:
     def take(self, event: dict[str, Any] | str | bytes, index: int, *, binary: bool) -> dict[str, Any]:
         """A message of the client; the event that it is, {} for audio and for what is none."""
         if isinstance(event, bytes):
-            if not binary:
-                self.waiting.append(Request("binary frame", index, None, "binary frames were not asked for"))
+            if not binary and not self.first("session.update"):  # which may turn binary frames on
+                self._wait(Request("binary frame", index, None, "binary frames were not asked for"))
             return {}
         known = read(event) if isinstance(event, str) else event
         if known is None:
-            self.waiting.append(Request("", index, None, "no JSON object"))
+            self._wait(Request("", index, None, "no JSON object"))
             return {}
         request = _request(known, index)
         if request.event_id:
@@ -143,8 +145,14 @@ class Requests:
             if len(self._ids) > IDS_KEPT:
                 del self._ids[next(iter(self._ids))]
         if request.offence or (ANSWERS[request.kind] and "force_message" not in request.item_kind):
-            self.waiting.append(request)
+            self._wait(request)
         return {} if request.offence else known
+
+    def _wait(self, request: Request) -> None:
+        self.waiting.append(request)
+        settled = [one for one in self.waiting if one.maybe]
+        if len(settled) > MAYBE_KEPT:
+            self.waiting.remove(settled[0])
 
     def first(self, kind: str, fits: Callable[[Request], bool] = lambda _: True) -> Request | None:
         """The first message of this kind that has no answer yet."""

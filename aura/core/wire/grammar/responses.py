@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from aura.core.wire.grammar.fields import Problem
-from aura.core.wire.grammar.requests import Requests
+from aura.core.wire.grammar.requests import Request, Requests
 from aura.core.wire.grammar.response import Output, Response
 from aura.core.wire.grammar.session import SessionWatch
 
@@ -60,11 +60,15 @@ class ResponsesWatch:
 
     def _why(self, what: str, response: Response) -> Iterator[Problem]:
         """B, I: unasked only where the session says so; trap 5: with the metadata that it was asked with."""
-        asked = self._requests.first(
-            "response.create",
-            lambda r: r.metadata == response.metadata and r.out_of_band != response.in_conversation,
-        )
-        if asked:
+
+        def fits(request: Request) -> bool:
+            return request.metadata == response.metadata and request.out_of_band != response.in_conversation
+
+        create, unasked = "response.create", self._turns or self._answers_by_itself
+        asked = self._requests.first(create, lambda r: fits(r) and not r.maybe) or self._requests.first(create, fits)
+        if asked and unasked and response.in_conversation and not response.metadata:
+            asked.maybe = True  # or it began by itself, and an error follows
+        elif asked:
             self._requests.answered(asked)
         elif self._session.resumed:
             return
