@@ -33,8 +33,7 @@ class CheckedLine:
 
     async def send(self, *messages: str | bytes) -> None:
         """Send messages in order; raises Ended."""
-        for raw in messages:
-            self._look(lambda watch, at, raw=raw: watch.server(raw, at))
+        self._look(lambda watch, at: [found for raw in messages for found in watch.server(raw, at)])
         try:
             await self._line.send(*messages)
         except Ended:

@@ -7,7 +7,7 @@ from typing import Any
 
 from aura.core.wire.grammar.fields import Problem
 from aura.core.wire.grammar.orders import SHORT, Track
-from aura.core.wire.grammar.requests import Request, Requests
+from aura.core.wire.grammar.requests import Request, Requests, kind_of
 from aura.core.wire.grammar.session import SessionWatch
 
 
@@ -169,7 +169,7 @@ class ConversationWatch:
 
     def _asked(self, item: dict[str, Any]) -> Request | None:
         """The conversation.item.create that this item answers: by its id, or of the same kind and without one."""
-        kind = f"{item.get('type')} {item.get('role', '')}".strip()
+        kind = kind_of(item)
         create = "conversation.item.create"
         named = self._requests.first(create, _of(item["id"]))
         if named or "committed" in self.of(item["id"]).order.seen:

@@ -188,7 +188,8 @@ def _plain(name: str, fits: Callable[[Any], bool]) -> Check:
     return run
 
 
-def _base64(value: Any) -> bool:
+def is_base64(value: Any) -> bool:
+    """Whether this is audio, as a string."""
     try:
         return isinstance(value, str) and (not value or bool(binascii.a2b_base64(value, strict_mode=True)))
     except ValueError:
@@ -205,7 +206,7 @@ _PLAIN: dict[str, Callable[[Any], bool]] = {
     "int": _whole,
     "num": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
     "bool": lambda value: isinstance(value, bool),
-    "b64": _base64,
+    "b64": is_base64,
     "obj": lambda value: isinstance(value, dict),
     "null": lambda value: value is None,
 }

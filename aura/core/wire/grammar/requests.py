@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from aura.core.wire.grammar.fields import Problem, read
+from aura.core.wire.grammar.fields import Problem, is_base64, read
 
 ANSWERS: dict[str, str] = {
     "session.update": "session.updated",
@@ -41,16 +41,34 @@ REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
 }
 """1.4: what a message must hold; without it an `error` must follow."""
 
-CAUSES: dict[str, str] = {
-    "input_audio_buffer_commit_empty": "input_audio_buffer.commit",
-    "item_create_duplicate_item_id": "conversation.item.create",
-    "item_retrieve_invalid_item_id": "conversation.item.retrieve",
-    "item_delete_invalid_item_id": "conversation.item.delete",
-    "item_truncate_invalid_item_id": "conversation.item.truncate",
-    "response_cancel_not_active": "response.cancel",
-    "conversation_already_has_active_response": "response.create",
+BAD_ID = "an event_id that is no string"
+NOT_JSON, BINARY, UNKNOWN = "no JSON object", "binary frame", "unknown event"
+"""Kinds of messages that have none."""
+
+CAUSES: dict[str, tuple[str, ...]] = {
+    "input_audio_buffer_commit_empty": ("input_audio_buffer.commit",),
+    "item_create_duplicate_item_id": ("conversation.item.create",),
+    "item_retrieve_invalid_item_id": ("conversation.item.retrieve",),
+    "item_delete_invalid_item_id": ("conversation.item.delete",),
+    "item_truncate_invalid_item_id": ("conversation.item.truncate",),
+    "response_cancel_not_active": ("response.cancel",),
+    "conversation_already_has_active_response": ("response.create",),
+    "invalid_json": (NOT_JSON,),
+    "invalid_event": (NOT_JSON, BINARY),
+    "param session": ("session.update",),
+    "param audio": ("input_audio_buffer.append",),
+    "param item": ("conversation.item.create",),
+    "param previous_item_id": ("conversation.item.create",),
+    "param item_id": tuple(kind for kind, fields in REQUIRED.items() if "item_id" in fields),
+    "param content_index": ("conversation.item.truncate",),
+    "param audio_end_ms": ("conversation.item.truncate",),
+    "param played_ms": ("aura.playout.ack",),
+    "param session_id": ("aura.resume",),
+    "param response": ("response.create",),
+    "param response_id": ("response.cancel",),
+    "param type": (UNKNOWN, "aura.resume"),
 }
-"""1.8: codes of errors that can only answer one kind of message."""
+"""1.8: which messages an error can answer that names none: by its code, or by the first word of its param."""
 IDS_KEPT = 4096
 """So many of the client's ids are remembered."""
 MAYBE_KEPT = 32
@@ -77,20 +95,22 @@ class Request(msgspec.Struct):
 
     def __str__(self) -> str:
         named = f" {self.event_id[:64]}" if self.event_id else ""
-        return f"{self.kind or 'message'}{named} (event {self.index})"
+        return f"{self.kind}{named} (event {self.index})"
 
 
 def _request(event: dict[str, Any], index: int) -> Request:
     kind, event_id = event.get("type"), event.get("event_id")
     request = Request(
-        kind if isinstance(kind, str) else "", index, event_id if isinstance(event_id, str) and event_id else None
+        kind if isinstance(kind, str) and kind in ANSWERS else UNKNOWN,
+        index,
+        event_id if isinstance(event_id, str) and event_id else None,
     )
     request.offence = _offence(event)
     if request.offence:
         return request
     item, response = _dict(event.get("item")), _dict(event.get("response"))
     request.item_id = str(item.get("id") or event.get("item_id") or "")
-    request.item_kind = f"{item.get('type')} {item.get('role', '')}".strip()
+    request.item_kind = kind_of(item)
     request.at_root = event.get("previous_item_id") == "root"
     request.content_index = _number(event.get("content_index"))
     request.end_ms = event.get("audio_end_ms", 0.0)
@@ -99,17 +119,22 @@ def _request(event: dict[str, Any], index: int) -> Request:
     return request
 
 
+def kind_of(item: dict[str, Any]) -> str:
+    """What an item is, as far as its request and its event agree on that."""
+    return f"{item.get('type')} {item.get('role')}" if item.get("type") == "message" else str(item.get("type"))
+
+
 def _offence(event: dict[str, Any]) -> str:
     kind = event.get("type")
     if not isinstance(kind, str) or kind not in ANSWERS:
         return "an unknown type of event"
     if not isinstance(event.get("event_id"), str | None):
-        return "an event_id that is no string"
+        return BAD_ID
     for name, wanted in REQUIRED.get(kind, {}).items():
         value = event.get(name)
         if not isinstance(value, wanted) or isinstance(value, bool):
             return f"{name} is missing or of the wrong type"
-    return ""
+    return "no base64" if "audio" in REQUIRED.get(kind, ()) and not is_base64(event["audio"]) else ""
 
 
 def _dict(value: Any) -> dict[str, Any]:
@@ -133,11 +158,11 @@ class Requests:
         """A message of the client; the event that it is, {} for audio and for what is none."""
         if isinstance(event, bytes):
             if not binary and not self.first("session.update"):  # which may turn binary frames on
-                self._wait(Request("binary frame", index, None, "binary frames were not asked for"))
+                self._wait(Request(BINARY, index, None, "binary frames were not asked for"))
             return {}
         known = read(event) if isinstance(event, str) else event
         if known is None:
-            self._wait(Request("", index, None, "no JSON object"))
+            self._wait(Request(NOT_JSON, index, None, "it is no JSON object"))
             return {}
         request = _request(known, index)
         if request.event_id:
@@ -179,9 +204,9 @@ class Requests:
             yield from self._named(str(named), final=detail.get("type") != "server_error")
             return
         nameless = [request for request in self.waiting if request.event_id is None]
-        code, param = str(detail.get("code")), str(detail.get("param") or "")
-        cause = CAUSES.get(code) or ("session.update" if param.partition(".")[0] == "session" else "")
-        fitting = [r for r in nameless if (r.kind == cause if cause else bool(r.offence))]
+        param = str(detail.get("param") or "").partition(".")[0].partition("[")[0]
+        causes = CAUSES.get(str(detail.get("code"))) or CAUSES.get(f"param {param}") or ()
+        fitting = [r for r in nameless if r.kind in causes or (param == "event_id" and r.offence == BAD_ID)]
         if fitting:
             self.waiting.remove(fitting[0])
         elif detail.get("type") != "server_error":
@@ -196,7 +221,8 @@ class Requests:
             elif event_id not in self._ids and not self.resumed:
                 yield "error.event_id", f"error names {shown}, which the client never sent (1.8)"
             return
-        if request.kind == "session.update" and self.first("session.update") not in (None, request):
+        earlier = self.first("session.update") if request.kind == "session.update" else None
+        if earlier and earlier.index < request.index:
             yield "update.order", f"error answers {request} before an earlier session.update is answered (trap 17)"
         self.answered(request)
 
