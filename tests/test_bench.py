@@ -15,11 +15,10 @@ import pytest
 import trio
 from rich.console import Console
 
+from aura.client import CallError, Heard
 from aura.tools.bench import MIX, BenchSettings, NoCallsError, measure
 from aura.tools.bench_report import Result, tables
-from aura.tools.client import CallError
 from aura.tools.measure import Experience, Said, Span, figures, outcomes, quantiles
-from aura.tools.play import Heard
 from aura.tools.usage import listening_pid, process_tree, scraped
 from tests.fake_realtime import FakeServer, fake_server
 

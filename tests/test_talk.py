@@ -11,11 +11,11 @@ import pytest
 import trio
 from rich.console import Console
 
+from aura.client import CallError, Playout, connect
 from aura.core.errors import AuraError
 from aura.tools import recordings
 from aura.tools.caller import Caller, frames
-from aura.tools.client import CallError, connect
-from aura.tools.play import Loudspeaker, Playout
+from aura.tools.play import Loudspeaker
 from aura.tools.recordings import Clip, Recorder, RecordingError, read, shipped, speech_bounds
 from aura.tools.talk import Plan, TalkSettings, hold
 from tests.fake_realtime import RATE_HZ, FakeServer, fake_server

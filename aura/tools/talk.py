@@ -11,10 +11,10 @@ import msgspec
 import trio
 from rich.console import Console
 
+from aura.client import Call, connect
 from aura.config import Config
 from aura.core.ports import LISTEN_RATE_HZ
 from aura.tools.caller import FRAME_S, Caller
-from aura.tools.client import Call, connect
 from aura.tools.play import SoundDeviceError, loudspeaker, microphone
 from aura.tools.recordings import Clip, Recorder, read, speech_bounds
 from aura.tools.view import View
