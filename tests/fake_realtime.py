@@ -68,6 +68,8 @@ class FakeServer:
             await trio.sleep_forever()
         if self.first:
             await ws.send_message(msgspec.json.encode(self.first).decode())
+            await ws.aclose(3000, "no")
+            return
         asked = dict(parse_qsl(query))
         number = len(self.queries)
         call = self.calls.get(asked.get("resume", "")) or FakeCall(self, f"sess_{number}", query)

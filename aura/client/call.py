@@ -86,8 +86,8 @@ class Call(Sender):
             raise CallError(f"this is not a Realtime server: it sent what is no event ({error})") from None
         if event is None:
             return None
-        if isinstance(event, ReplyText) and event.item_id in link.old_items:
-            link.old_items.discard(event.item_id)
+        if isinstance(event, ReplyText) and event.item_id in link.again.texts:
+            link.again.texts.discard(event.item_id)
             event = msgspec.structs.replace(event, anew=True)
         self._obey(event, link)
         self._note(event)
@@ -99,15 +99,16 @@ class Call(Sender):
         """Let the playout follow."""
         match event:
             case ReplyAudio():
-                if link.resumed and link.asked and link.asked[0] == event.item_id:  # not announced to stock clients
-                    self._refill(event.at, *link.asked)
-                link.resumed = False
+                asked = link.again.asked
+                if link.again.audio and asked and asked[0] == event.item_id:  # it is not announced to stock clients
+                    self._refill(event.at, *asked)
+                link.again.audio = False
                 self.playout.add(event.at, event.item_id, event.pcm)
             case Hold():
                 self.playout.hold(event.at)
-            case Resume() if link.resumed:
+            case Resume() if link.again.audio:
                 self._refill(event.at, event.item_id, event.from_ms)
-                link.resumed = False
+                link.again.audio = False
             case Resume():
                 self.playout.resume(event.at)
             case Flush():
@@ -159,7 +160,7 @@ class Call(Sender):
             return {**query, "played": f"{played[0]}:{played[1]}"} if played else query
 
         link: Link = await self._nursery.start(dial, self._address, at_last, self._settings)
-        link.asked = played
+        link.again.asked = played
         return link
 
     async def _greeting(self, link: Link) -> SessionCreated:
@@ -222,7 +223,7 @@ class Call(Sender):
         events: list[Event] = [await self._greeting(link)]
         same = self.session.get("id") == before
         if same:
-            link.resumed, link.old_items = True, self._story.replies()
+            link.again.audio, link.again.texts = True, self._story.replies()
             if self._address.events:
                 resumed = await self._told(link, events)
             items = {str(item.get("id")): str(item.get("status")) for item in resumed.items}

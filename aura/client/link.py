@@ -71,6 +71,17 @@ def with_query(query: str, more: Mapping[str, str]) -> str:
     return urlencode([*kept, *more.items()], safe=",:", quote_via=quote)
 
 
+class Again(msgspec.Struct):
+    """What comes once more over a connection that continues another one."""
+
+    asked: tuple[str, int] | None = None
+    """What was said to have been played when it was asked for: the item and its milliseconds."""
+    texts: set[str] = set()
+    """Items whose words come again from the beginning, if they do."""
+    audio: bool = False
+    """Whether the first reply audio is still to come."""
+
+
 class Link:
     """A connection. `lock` is for whoever sends what has an order."""
 
@@ -84,12 +95,7 @@ class Link:
         """Messages, for whoever wants to know that the server is alive."""
         self.waiting = False
         """Whether somebody waits for a message now (else silence has another cause)."""
-        self.old_items: set[str] = set()
-        """After a resumption: items whose words come again from the beginning."""
-        self.asked: tuple[str, int] | None = None
-        """What was said to have been played when this connection was asked for: the item and its milliseconds."""
-        self.resumed = False
-        """Whether a session goes on and no reply audio has come yet."""
+        self.again = Again()
         self.acked: dict[str, int] = {}
         """What the server was told to have been played."""
         self.since, self.tries = 0.0, 0
