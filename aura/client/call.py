@@ -173,7 +173,8 @@ class Call(Sender):
             await link.cut()
             raise CallError(f"{self._address.url} takes the call but says nothing: this is not a Realtime server")
         if isinstance(event, Fault):
-            raise Refused(f"the server refuses the call: {event.message}")
+            passing = event.error.get("type") in ("rate_limit_error", "server_error")
+            raise (CallError if passing else Refused)(f"the server refuses the call: {event.message}")
         if not isinstance(event, SessionCreated):
             raise CallError(f"the server ended the call at once{shown(link.closed)}")
         return event

@@ -87,13 +87,15 @@ class Playout:
         self.held, self._samples, self._dry, self._clock = False, 0, None, min(self._clock, at)
 
     def refill(self, at: float, item_id: str, from_ms: int) -> None:
-        """After a lost connection the item's audio comes once more from this position on. What has been played behind
-        it by now is left out, so that no word sounds twice."""
-        self.flush(at)
+        """After a lost connection the item's audio comes once more from this position on. What has been played or waits
+        here is left out of it, so that no word sounds twice and none is broken off."""
+        self.resume(at)
         begin = from_ms * self.rate_hz // 1000
-        played = self._marks.get(item_id, 0)
-        self._marks[item_id] = max(played, begin)
-        self._skip = (item_id, 2 * max(0, played - begin))
+        waiting = sum(len(piece.pcm) // 2 for piece in self._queue if piece.item_id == item_id)
+        known = self._marks.get(item_id, 0) + waiting
+        self._skip = (item_id, 2 * max(0, known - begin))
+        if begin > known:
+            self._marks[item_id] = begin - waiting
 
     def position(self) -> tuple[str, int] | None:
         """The item that is played, or was the last one, and how many milliseconds of it have sounded."""
