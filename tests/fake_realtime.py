@@ -40,6 +40,7 @@ class FakeServer:
         self.received: list[dict[str, Any]] = []
         """Every JSON message of every client."""
         self.queries: list[str] = []
+        self.headers: list[dict[str, str]] = []
         self.close_after_s: float | None = None
         self.first: dict[str, Any] | None = {}
         """What comes instead of `session.created`; None: nothing."""
@@ -63,6 +64,7 @@ class FakeServer:
             return
         _, _, query = request.path.partition("?")
         self.queries.append(query)
+        self.headers.append({name.decode().lower(): value.decode() for name, value in request.headers})
         ws = await request.accept()
         if self.first is None:
             await trio.sleep_forever()

@@ -29,6 +29,7 @@ const KEPT_MESSAGES = 256;
 const KEPT_TURNS = 40;
 const ENDED = [1000, 1001, 1003, 1007, 1008, 1009, 3000, 4000]; // closed on purpose: that session does not go on
 const UNAUTHORISED = 3000;
+const LOST = 4001;
 const ANSWER = "response.create";
 const ITEM = "conversation.item.create";
 const TEXTS = ["response.output_audio_transcript.delta", "response.output_text.delta"];
@@ -276,7 +277,7 @@ export class AuraClient extends EventTarget {
   drop() {
     const { socket } = this;
     this.socket = null;
-    socket?.close();
+    socket?.close(LOST, "lost"); // not a hang-up, should it arrive after all
     this.lost(1006, "", true);
   }
 
