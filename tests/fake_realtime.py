@@ -40,14 +40,13 @@ class FakeServer:
         self.received: list[dict[str, Any]] = []
         """Every JSON message of every client."""
         self.queries: list[str] = []
-        self.headers: list[dict[str, str]] = []
         self.close_after_s: float | None = None
         self.first: dict[str, Any] | None = {}
         """What comes instead of `session.created`; None: nothing."""
         self.url = ""
         self.calls: dict[str, FakeCall] = {}
         """By session; a session that is taken out is expired."""
-        self.gate = ResumeGate()
+        self.gate = Gate()
 
     @property
     def audio_bytes(self) -> int:
@@ -64,7 +63,7 @@ class FakeServer:
             return
         _, _, query = request.path.partition("?")
         self.queries.append(query)
-        self.headers.append({name.decode().lower(): value.decode() for name, value in request.headers})
+        self.gate.headers.append({name.decode().lower(): value.decode() for name, value in request.headers})
         ws = await request.accept()
         if self.first is None:
             await trio.sleep_forever()
@@ -90,10 +89,12 @@ class FakeServer:
             await trio.aclose_forcefully(call.ws._stream)
 
 
-class ResumeGate:
-    """How the server stands in the way of a connection."""
+class Gate:
+    """How connections are let in."""
 
     def __init__(self) -> None:
+        self.headers: list[dict[str, str]] = []
+        """Of every connection."""
         self.refuse = 0
         """HTTP status for new connections."""
         self.deaf = False

@@ -188,7 +188,7 @@ async def test_known_answers_come_out_right(scenes: Path) -> None:
     server.silence_s, server.reply_s = 0.2, 0.8
     async with fake_server(server) as url:
         result = await bench(url, 4, 3.0, scenes)
-    assert {headers["authorization"] for headers in server.headers} == {"Bearer sk-bench"}
+    assert {headers["authorization"] for headers in server.gate.headers} == {"Bearer sk-bench"}
     found = result.figures
     assert result.failed == 0
     assert found.turns >= 4

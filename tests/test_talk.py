@@ -242,7 +242,7 @@ async def test_a_lost_connection_is_one_line_and_the_answer_comes_all_the_same(q
     assert shown.count("One hundred.") == 1
     assert shown.count("connected again after") == 1
     assert "new session" not in shown
-    assert [headers["authorization"] for headers in server.headers] == ["Bearer sk-quite-secret"] * 2
+    assert [headers["authorization"] for headers in server.gate.headers] == ["Bearer sk-quite-secret"] * 2
     assert "quite-secret" not in shown
 
 
@@ -297,6 +297,6 @@ async def test_the_key_comes_from_the_command_line_or_the_environment(question: 
             done = await trio.run_process(
                 [*command, "--url", url], env=environment, cwd=question.parent, capture_stdout=True, capture_stderr=True
             )
-    assert server.headers[0]["authorization"] == "Bearer sk-quite-secret"
+    assert server.gate.headers[0]["authorization"] == "Bearer sk-quite-secret"
     assert b"fifty plus fifty" in done.stdout
     assert b"quite-secret" not in done.stdout + done.stderr
