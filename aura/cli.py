@@ -83,6 +83,7 @@ def talk(
         typer.Option(metavar="SECONDS", help="Say the next file so long after an answer began, over it."),
     ] = None,
     key: KeyOption = "",
+    check: Annotated[bool, typer.Option("--check", help="Check the server's events against the protocol.")] = False,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
@@ -93,7 +94,8 @@ def talk(
     start_logs(chosen, quiet=True)
     from aura.tools import talk as tool
 
-    raise typer.Exit(tool.run(chosen, files or [], url or own_url(chosen), save, mic, play, barge_in_after, token=key))
+    target = url or own_url(chosen)
+    raise typer.Exit(tool.run(chosen, files or [], target, save, mic, play, barge_in_after, check=check, token=key))
 
 
 @command("demo", "Hear a whole conversation, with no key and no microphone.")

@@ -67,7 +67,7 @@ class FakeServer:
         ws = await request.accept()
         if self.first is None:
             await trio.sleep_forever()
-        if self.first:
+        if self.first and self.first["type"] == "error":
             await ws.send_message(msgspec.json.encode(self.first).decode())
             await ws.aclose(3000, "no")
             return
@@ -129,7 +129,13 @@ class FakeCall:
 
     async def hello(self, played: str | None) -> None:
         """The first events: of a new session, or of one that goes on."""
-        await self.send("session.created", session={**SESSION, "id": self.id})
+        hello = {
+            "type": "session.created",
+            "event_id": "e",
+            "session": {**SESSION, "id": self.id},
+            **(self.server.first or {}),
+        }
+        await self.ws.send_message(msgspec.json.encode(hello).decode())
         if played is None:
             return
         await self.send("conversation.created", conversation={"id": f"conv_{self.id}"})

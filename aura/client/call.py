@@ -28,7 +28,7 @@ from aura.client.events import (
     SessionUpdated,
     SpeechStarted,
 )
-from aura.client.link import LOST, Address, Link, LinkLost, Refused, dial
+from aura.client.link import LOST, Address, Link, LinkLost, Observer, Refused, dial
 from aura.client.outbox import ANSWER, ITEM, UPDATE, CallError
 from aura.client.sender import Sender, format_of, rate_of, shown
 from aura.client.settings import ClientSettings
@@ -322,15 +322,16 @@ async def connect(
     token: str = "",
     settings: ClientSettings = ClientSettings(),  # noqa: B008  (frozen)
     sink: Callable[[Any], None] | None = None,
+    observer: Observer | None = None,
 ) -> AsyncIterator[Call]:
     """Call a server; the call ends with the block.
 
     `binary` and `events` opt in to AURA's additions (other servers need both off), `transcribe` asks for the user's
-    words, `token` is sent as a Bearer key, `sink` gets every `Heard`. Raises `CallError`.
+    words, `token` is sent as a Bearer key, `sink` gets every `Heard`, `observer` every raw message. Raises `CallError`.
     """
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
-        call = Call(Address(url, token, binary, events), settings, nursery)
+        call = Call(Address(url, token, binary, events, observer), settings, nursery)
         call.playout.sinks += [sink] if sink else []
         try:
             await call.start()

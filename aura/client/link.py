@@ -29,6 +29,9 @@ ENDED: Final = frozenset({1000, 1001, 1003, 1007, 1008, 1009, 3000, 4000})
 FAILURES: Final = (CallError, OSError, trio.TooSlowError, trio.BrokenResourceError, trio_websocket.HandshakeError)
 
 
+Observer = Callable[[str, str | bytes], None]
+
+
 class Refused(CallError):
     """The server will not take this call, now or later."""
 
@@ -44,6 +47,8 @@ class Address(msgspec.Struct, frozen=True):
     token: str
     binary: bool
     events: bool
+    observer: Observer | None = None
+    """Sees every message as it is on the wire: "sent" or "received", and the message."""
 
     def target(self, more: Mapping[str, str]) -> SplitResult:
         """The URL of a connection, with further parameters. Raises `CallError`."""
@@ -85,8 +90,10 @@ class Again(msgspec.Struct):
 class Link:
     """A connection. `lock` is for whoever sends what has an order."""
 
-    def __init__(self, ws: trio_websocket.WebSocketConnection, stream: trio.abc.Stream) -> None:
-        self.ws, self.stream = ws, stream
+    def __init__(
+        self, ws: trio_websocket.WebSocketConnection, stream: trio.abc.Stream, observer: Observer | None
+    ) -> None:
+        self.ws, self.stream, self._observer = ws, stream, observer or (lambda *_: None)
         self.decoder = Decoder(voiced)
         self.lock = trio.Lock()
         self.ready = False
@@ -102,6 +109,7 @@ class Link:
 
     async def send(self, message: str | bytes) -> None:
         """Raises `LinkLost`."""
+        self._observer("sent", message)
         try:
             await self.ws.send_message(message)
         except (trio_websocket.ConnectionClosed, LocalProtocolError):
@@ -117,6 +125,7 @@ class Link:
         finally:
             self.waiting = False
         self.received += 1
+        self._observer("received", message)
         return message
 
     @property
@@ -209,7 +218,7 @@ async def _shake_hands(
         )
     if handshake.cancelled_caught:
         raise CallError(f"{address.url} hung up before the call began")
-    return Link(ws, stream)
+    return Link(ws, stream, address.observer)
 
 
 class _Telling:
