@@ -22,6 +22,8 @@ log = structlog.get_logger()
 
 NO_ANSWER = "no answer to a ping"
 """What the reason begins with when we closed a connection because the client was gone."""
+GIVEN_UP = 4001
+"""How a page closes a connection that is stuck: a browser cannot say 1006."""
 REASON_CHARS = 200
 ASKS_AT_FIRST = 2
 """`aura.resume` may be one of so many first messages: a client may have sent its settings before it."""
@@ -29,7 +31,7 @@ ASKS_AT_FIRST = 2
 
 def broken(end: Closed) -> bool:
     """Whether the connection broke off, rather than being closed by somebody who meant it."""
-    return end.code == 1006 or end.reason.startswith(NO_ANSWER)
+    return end.code in (1006, GIVEN_UP) or end.reason.startswith(NO_ANSWER)
 
 
 def said_played(query: dict[str, str]) -> tape.Back:
