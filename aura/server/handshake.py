@@ -10,6 +10,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
+from .principal import ANYBODY, Principal
+
 PATHS = frozenset({"/v1/realtime", "/realtime"})
 """Where conversations are held. LiveKit dials `/realtime` when it is given a host without a path."""
 SUBPROTOCOL = "realtime"
@@ -26,6 +28,8 @@ class Request(msgspec.Struct, frozen=True):
     headers: dict[str, str]
     remote: str = ""
     """The client's address."""
+    principal: Principal = ANYBODY
+    """On whose behalf the client is here; filled in by the listener."""
 
     @property
     def subprotocols(self) -> tuple[str, ...]:
