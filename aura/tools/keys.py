@@ -85,16 +85,14 @@ def table(keys: Sequence[Key], now: float) -> Table:
         ("name", "", lambda key: key.name),
         ("tenant", "", lambda key: key.tenant),
         ("state", "?", lambda key: key.state(now)),
-        ("may", "?", lambda key: " ".join(key.scopes)),
+        ("may", "?", lambda key: "\n".join(key.scopes)),
         ("conversations", "any", lambda key: str(key.conversations_max or "any")),
-        ("models", "any", lambda key: " ".join(key.models) or "any"),
+        ("models", "any", lambda key: "\n".join(key.models) or "any"),
         ("expires", "?", lambda key: day(key.expires) or "never"),
-        ("last used", "?", lambda key: day(key.last_used, minutes=True) or "never"),
+        ("used", "?", lambda key: day(key.last_used, minutes=True) or "never"),
     ]
-    drawn, wanted = (
-        Table(box=SIMPLE_HEAD, pad_edge=False),
-        [column for column in columns if any(column[2](key) != column[1] for key in keys)],
-    )
+    wanted = [column for column in columns if any(column[2](key) != column[1] for key in keys)]
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for heading, _, _ in wanted:
         drawn.add_column(heading, no_wrap=heading in ("key", "state", "expires"), overflow="fold")
     for key in keys:
@@ -110,4 +108,4 @@ def ending(key: Key) -> str:
 
 def day(at: int, *, minutes: bool = False) -> str:
     """A date; empty for none."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC" if minutes else "%Y-%m-%d") if at else ""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M" if minutes else "%Y-%m-%d") if at else ""
