@@ -161,7 +161,7 @@ async def until(ring: KeyRing, ident: str, state: str) -> None:
 async def test_a_running_server_learns_of_new_and_revoked_keys(tmp_path: Path) -> None:
     ring, looks = KeyRing(tmp_path, 0.02), list[int]()
     await ring.load()
-    assert (ring.exist, len(ring)) == (False, 0)
+    assert (ring.exist, ring.count) == (False, 0)
     async with trio.open_nursery() as nursery:
         await nursery.start(ring.watch, lambda: looks.append(1))
         key, text = await trio.to_thread.run_sync(lambda: create_key(tmp_path))

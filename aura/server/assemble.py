@@ -193,7 +193,7 @@ async def open_gate(config: Config, metrics: Metrics) -> Gate:
     ring = KeyRing(config.storage.data_dir, server.keys_check_s)
     await ring.load()
     check_reach(server.host, ring, open_to_all=server.open_to_all)
-    log.info("server.access", keys=len(ring), open_to_all=server.open_to_all)
+    log.info("server.access", keys=ring.count, open_to_all=server.open_to_all)
     return Gate(ring, ClientSecrets(server.client_secrets_max), metrics, open_to_all=server.open_to_all)
 
 

@@ -101,7 +101,8 @@ class Gate:
         open_to_all: bool = False,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.ring, self.secrets = ring or KeyRing(), secrets or ClientSecrets()
+        self.ring = ring or KeyRing()
+        self.secrets = secrets or ClientSecrets()
         self.wall = wall
         """Unix time, in which keys and secrets expire."""
         self._metrics, self._open_to_all = metrics or Metrics(), open_to_all

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from aura.core.errors import ProtocolFault
 from aura.core.wire.session_object import RealtimeSession
 from aura.storage.keys import digest
 
@@ -20,6 +21,7 @@ PREFIX = "ek_"
 BYTES_MAX = 32 << 20
 """Space for the session configurations of all secrets."""
 OVERHEAD_BYTES = 512
+MODEL_CHARS_MAX = 256
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -36,7 +38,9 @@ class ClientSecrets:
         self._kept: dict[str, _Kept] = {}
         self._bytes = 0
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """How many there are, expired ones that still take space included."""
         return len(self._kept)
 
     def make(self, principal: Principal, session: dict[str, Any], seconds: int, now: float) -> tuple[str, int]:
@@ -70,8 +74,16 @@ class ClientSecrets:
 
 
 def begun_as(base: RealtimeSession, session: dict[str, Any]) -> RealtimeSession:
-    """The session that begins with this configuration, which also decides its type. Raises ProtocolFault."""
-    kind = session.get("type", base.type)
+    """The session that begins with this configuration; unlike an update it sets type and model. Raises ProtocolFault.
+
+    A model in the client's own address counts more (`auth.wanted_model`).
+    """
+    kind, model = session.get("type"), session.get("model")
     if kind in ("realtime", "transcription"):
         base = msgspec.structs.replace(base, type=kind)
+    if model is not None:
+        if not isinstance(model, str) or not 0 < len(model) <= MODEL_CHARS_MAX:
+            text = f"Invalid value: 'session.model' must be a text of 1 to {MODEL_CHARS_MAX} characters."
+            raise ProtocolFault("invalid_value", text, param="session.model")
+        base = msgspec.structs.replace(base, model=model)
     return base.apply(session)

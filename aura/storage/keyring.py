@@ -48,7 +48,9 @@ class KeyRing:
         """The key with this id."""
         return self._keys.get(ident)
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """How many keys there are, whatever their state."""
         return len(self._keys)
 
     def used(self, ident: str, now: float) -> None:
@@ -97,7 +99,7 @@ class KeyRing:
         mark, keys = await trio.to_thread.run_sync(_look, self._folder, before, abandon_on_cancel=True)
         if isinstance(keys, KeysError):  # the keys stay as they were; said once for each change of the file
             self._mark = mark
-            log.error("keys.unusable", error=str(keys), kept=len(self))
+            log.error("keys.unusable", error=str(keys), kept=self.count)
         elif keys is not None:
             was = {(key.id, key.revoked) for key in self._keys.values()}
             self._take(mark, keys)
