@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -190,6 +191,29 @@ async def test_a_file_that_vanishes_or_breaks_opens_nothing(tmp_path: Path) -> N
             assert (ring.exist, ring.find(digest(text))) == (True, None)
             nursery.cancel_scope.cancel()
     assert [line["event"] for line in logs] == ["keys.unusable", "keys.file_gone"]
+
+
+async def test_a_file_that_cannot_be_read_shuts_an_open_server(tmp_path: Path) -> None:
+    ring = KeyRing(tmp_path, 0.02)
+    await ring.load()
+    with capture_logs():
+        async with trio.open_nursery() as nursery:
+            await nursery.start(ring.watch)
+            (tmp_path / "keys.json").write_text("{")
+            for _ in range(3):
+                await ring.next_look()
+            assert (ring.exist, ring.count) == (True, 0)
+            nursery.cancel_scope.cancel()
+    with pytest.raises(KeysError, match="is damaged"):
+        await KeyRing(tmp_path).load()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_writes_belongs_to_the_owner_of_the_folder(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, 12346)
+    create_key(tmp_path)
+    create_key(tmp_path)
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in tmp_path.iterdir()} == {(12345, 12346)}
 
 
 async def test_use_reaches_the_file_at_most_once_a_minute_and_at_the_end(

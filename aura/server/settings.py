@@ -21,7 +21,8 @@ class ServerSettings(msgspec.Struct, frozen=True):
     tls_key: str = ""
     """Private key (PEM file) of tls_cert."""
     origins: tuple[str, ...] = ()
-    """Web origins that may connect, such as https://example.org; * for all. Empty: this host and loopback only."""
+    """Web origins that may connect, such as https://example.org; * for all. Empty: this host and loopback, and every
+    page that shows an API key or a client secret."""
     open_to_all: bool = False
     """Let everybody who reaches the server hold conversations without an API key. Without it a server needs keys
     (`aura keys create`): on other addresses than loopback to start at all, anywhere as soon as there is one."""

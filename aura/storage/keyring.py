@@ -28,7 +28,7 @@ class KeyRing:
     def __init__(self, folder: Path | None = None, check_s: float = 1.0) -> None:
         self.check_s = check_s
         self.exist = False
-        """Whether a key was ever seen. The file may vanish under a running server: that must not open it to all."""
+        """Whether there ever was a file of keys. It may vanish or break under a running server, which opens nothing."""
         self._folder = folder
         self._keys: dict[str, Key] = {}
         self._digests: dict[str, Key] = {}
@@ -98,7 +98,7 @@ class KeyRing:
         before = self._mark
         mark, keys = await trio.to_thread.run_sync(_look, self._folder, before, abandon_on_cancel=True)
         if isinstance(keys, KeysError):  # the keys stay as they were; said once for each change of the file
-            self._mark = mark
+            self._mark, self.exist = mark, True
             log.error("keys.unusable", error=str(keys), kept=self.count)
         elif keys is not None:
             was = {(key.id, key.revoked) for key in self._keys.values()}

@@ -190,6 +190,7 @@ def replace(path: Path, content: bytes) -> None:
     file, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600 from the beginning
     try:
         with os.fdopen(file, "wb") as out:
+            give_away(out.fileno(), path if path.exists() else path.parent)
             out.write(content)
             out.flush()
             os.fsync(out.fileno())
@@ -200,11 +201,19 @@ def replace(path: Path, content: bytes) -> None:
         raise
 
 
+def give_away(file: int, like: Path) -> None:
+    """Let root's files belong to whom the folder belongs: the server may run as somebody else."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        owner = like.stat()
+        os.fchown(file, owner.st_uid, owner.st_gid)
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock file; the kernel lets it go when the process ends, however it does. Raises KeysError, OSError."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
     try:
+        give_away(file, path.parent)
         end, pause = time.monotonic() + LOCK_S, threading.Event()
         while not _try_lock(file):
             if time.monotonic() > end:

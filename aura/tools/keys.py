@@ -57,7 +57,7 @@ def list_(data_dir: Path, *, json: bool = False, out: Output | None = None, err:
     elif keys:
         out.show([table(keys, now)])
     else:
-        err.print("there are no keys: `aura keys create` makes one", markup=False, style="dim")
+        err.print(f"{data_dir} holds no keys: `aura keys create` makes one", markup=False, soft_wrap=True, style="dim")
     out.flush()
     return 0
 
