@@ -18,7 +18,7 @@ from aura.server.principal import Principal
 from aura.server.socket import Socket
 from aura.storage.keys import create_key, revoke_key
 from tests.test_auth import ALICE, gate_with
-from tests.test_listener import LIMITS, Running, answer_to, parrot, running
+from tests.test_listener import LIMITS, Running, answer_to, closed, parrot, running
 from tests.ws_client import HEAD
 
 
@@ -96,6 +96,21 @@ async def test_a_good_key_opens_a_conversation_and_is_never_sent_back(tmp_path: 
         assert await ws.get_message() == "hello"
         assert text not in str(ws.subprotocol) + str(ws.handshake_headers)
     assert [(who.key_id, who.tenant) for who in seen] == [(key.id, "acme")]
+
+
+async def test_a_conversation_that_ends_makes_room_for_the_next_of_its_key(tmp_path: Path) -> None:
+    _, text = create_key(tmp_path, conversations_max=1)
+    headers = [("api-key", text)]
+    async with gate_with(tmp_path) as (gate, _), running(gate=gate) as server:
+        async with trio_websocket.open_websocket_url(url(server), extra_headers=headers) as ws:
+            await ws.send_message("hello")
+            assert await ws.get_message() == "hello"
+            error, code, _, _ = await told(server, extra_headers=headers)
+            assert (error["type"], error["code"], code) == ("rate_limit_error", "rate_limit_exceeded", 1013)
+        await closed(server)
+        async with trio_websocket.open_websocket_url(url(server), extra_headers=headers) as ws:
+            await ws.send_message("again")
+            assert await ws.get_message() == "again"
 
 
 async def test_a_malformed_upgrade_is_still_refused_in_http(tmp_path: Path) -> None:

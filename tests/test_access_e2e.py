@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import msgspec
 import openai
 import pytest
+import structlog
 import trio
 import trio_websocket
 
@@ -27,6 +29,7 @@ from aura.storage.keys import create_key, read_keys, revoke_key
 from aura.tools.child import _follow, _log_file, _start, command
 from tests.fakes.openai_server import serve
 from tests.test_access import ending
+from tests.test_listener import answer_to
 from tests.test_server import House, house
 
 pytestmark = [
@@ -170,6 +173,9 @@ async def test_a_flood_of_messages_ends_its_conversation_only(tmp_path: Path) ->
             except trio_websocket.ConnectionClosed:
                 pass
         assert codes == [1008]
+        page = await answer_to(here.port, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert b"aura_clients_flooding_total 1.0" in page
+        assert b"aura_clients_slow_total 0.0" in page
         assert (await first(calm))["type"] == "session.created"
 
 
@@ -198,11 +204,14 @@ async def test_a_restart_closes_with_1012_and_exit_code_0(tmp_path: Path) -> Non
 
 
 @pytest.fixture(autouse=True)
-def _logs_as_before() -> Any:
-    import structlog
-
+def _logs_as_before() -> Iterator[None]:
+    before, root = structlog.get_config(), logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     yield
-    structlog.reset_defaults()
+    structlog.configure(**before)
+    structlog.contextvars.clear_contextvars()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 def test_the_pattern_of_keys_fits_the_keys_that_are_made(tmp_path: Path) -> None:

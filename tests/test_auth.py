@@ -142,10 +142,19 @@ async def test_a_key_made_a_moment_ago_is_known(tmp_path: Path) -> None:
 
 async def test_without_any_key_everybody_may_converse_and_dummy_keys_do_no_harm(tmp_path: Path) -> None:
     async with gate_with(tmp_path, watch=False) as (gate, _):
-        for credential in ("", "sk-dummy", "x"):
+        for credential in ("", "sk-dummy", "not needed"):
             assert await verdict(gate, credential) == await verdict(gate, credential, "secrets") == ANYBODY
             assert (await verdict(gate, credential, "phone"))[0] == 401
         assert (await verdict(gate, "ek_" + "0" * 32))[0] == 401
+
+
+@pytest.mark.parametrize(("open_to_all", "warnings"), [(False, 1), (True, 0)])
+async def test_an_open_server_behind_a_proxy_warns_once(open_to_all: bool, warnings: int) -> None:
+    gate = Gate(open_to_all=open_to_all)
+    with capture_logs() as logs:
+        for headers in ({}, {"x-forwarded-for": "192.0.2.1"}, {"forwarded": "for=192.0.2.1"}):
+            await gate.admit(request(headers))
+    assert [line["event"] for line in logs] == ["auth.open_behind_proxy"] * warnings
 
 
 @pytest.mark.parametrize("open_to_all", [False, True])

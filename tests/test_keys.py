@@ -83,12 +83,13 @@ def test_any_other_length_of_time_is_refused_in_words(text: str) -> None:
     assert seconds >= 60
 
 
-def test_a_damaged_file_is_told_and_not_overwritten(tmp_path: Path) -> None:
-    (tmp_path / "keys.json").write_text('{"keys": [{"id": 5}]}')
+@pytest.mark.parametrize("damaged", ['{"keys": [{"id": 5}]}', '{"keys": [{"id": "key_1", "sha256": "é"}]}', "", "{"])
+def test_a_damaged_file_is_told_and_not_overwritten(tmp_path: Path, damaged: str) -> None:
+    (tmp_path / "keys.json").write_text(damaged)
     for act in (lambda: read_keys(tmp_path), lambda: create_key(tmp_path)):
         with pytest.raises(KeysError, match="is damaged"):
             act()
-    assert (tmp_path / "keys.json").read_text() == '{"keys": [{"id": 5}]}'
+    assert (tmp_path / "keys.json").read_text() == damaged
 
 
 # ---- several processes

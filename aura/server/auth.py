@@ -33,6 +33,8 @@ KEY_PROTOCOL = "openai-insecure-api-key."
 """Browsers can send no header with a WebSocket: this sub-protocol, never selected, holds the key."""
 BETA_PROTOCOL, BETA_HEADER = "openai-beta.realtime-v1", "realtime=v1"
 DEFAULT_MODEL = "aura"
+FORWARDED = frozenset({"x-forwarded-for", "forwarded"})
+"""Headers of requests that a proxy hands on."""
 log = structlog.get_logger()
 
 
@@ -108,6 +110,7 @@ class Gate:
         self._metrics, self._open_to_all = metrics or Metrics(), open_to_all
         self._lockout = Lockout()
         self._seats: dict[str, set[Seat]] = {}
+        self._warned = False
 
     @property
     def needs_key(self) -> bool:
@@ -118,7 +121,11 @@ class Gate:
 
     async def admit(self, request: Request, scope: Scope = "converse") -> Principal:
         """Who sent a request, if they may do this. Raises Denial."""
-        return await self.admit_key(credential_of(request), request.remote, scope)
+        principal = await self.admit_key(credential_of(request), request.remote, scope)
+        if principal.anonymous and not self._open_to_all and not self._warned and FORWARDED & request.headers.keys():
+            self._warned = True
+            log.warning("auth.open_behind_proxy", cure="make a key with `aura keys create`: others can come in here")
+        return principal
 
     async def admit_key(self, credential: str, remote: str, scope: Scope = "converse") -> Principal:
         """Whose key this is, if it is good for `scope`. Raises Denial."""

@@ -61,7 +61,11 @@ class ClientSecrets:
         return value, kept.expires_at
 
     def find(self, value: str, now: float) -> Principal | None:
-        """Whom a secret speaks for; None when it is unknown or has expired."""
+        """Whom a secret speaks for; None when it is unknown or has expired.
+
+        There may be thousands, so a table is looked up, in a time that depends on the digest. Nobody learns anything
+        of use from that: to get from a digest to its secret one would have to turn SHA-256 around.
+        """
         kept = self._kept.get(digest(value))
         return kept.principal if kept and kept.expires_at > now else None
 

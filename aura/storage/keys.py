@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -54,8 +54,8 @@ class Key(msgspec.Struct, frozen=True):
 
     id: str
     """What it is called where the key itself must not be seen."""
-    sha256: str
-    """Hexadecimal digest of the key."""
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    """Digest of the key."""
     name: str = ""
     tenant: str = ""
     scopes: tuple[Scope, ...] = USUAL_SCOPES
