@@ -133,7 +133,7 @@ class Gate:
         wait_s = self._lockout.wait_s(remote, trio.current_time())
         if found is None and credential.startswith(PREFIX) and self.needs_key and not wait_s:
             await self.ring.next_look()  # it may just have been made
-            found = self._look_up(credential)
+            found, wait_s = self._look_up(credential), self._lockout.wait_s(remote, trio.current_time())
         if found is not None:
             return self._allow(found, remote, scope)
         if not self.needs_key and scope in ANYBODY.scopes and not credential.startswith(SECRET_PREFIX):

@@ -15,7 +15,7 @@ from aura.observe.metrics import Metrics
 
 from .auth import Gate, Seat, check_offer, credential_of
 from .bridge import AsgiApp, HttpConnection, run_http
-from .denial import FLOODING, Denial, turn_away
+from .denial import FLOODING, UNAUTHORISED, Denial, turn_away
 from .drain import Drain
 from .handshake import PATHS, Refusal, Request, check_origin, check_upgrade, choose_subprotocol, parse
 from .http import LazyApp
@@ -95,7 +95,8 @@ class Server:
             seat = self._admit(request)
         except Refusal as refusal:
             self.metrics.add("conversations_refused", refusal.code)
-            log.info("conversation.refused", code=refusal.code, status=refusal.status)
+            if not isinstance(refusal, Denial) or refusal.close_code != UNAUTHORISED:  # of those the gate has told
+                log.info("conversation.refused", code=refusal.code, status=refusal.status)
             if not isinstance(refusal, Denial):
                 raise
             await self._turn_away(stream, http, request, refusal)
