@@ -113,6 +113,28 @@ async def test_a_conversation_that_ends_makes_room_for_the_next_of_its_key(tmp_p
             assert await ws.get_message() == "again"
 
 
+async def test_many_wrong_keys_at_once_are_all_answered_and_disturb_no_conversation(tmp_path: Path) -> None:
+    _, text = create_key(tmp_path)
+    codes: list[str] = []
+
+    async def guess(server: Running, number: int) -> None:
+        error, closed, _, _ = await told(server, extra_headers=[("api-key", f"aura_{number:040}")])
+        codes.append(error["code"])
+        assert closed == 3000
+
+    async with (
+        gate_with(tmp_path) as (gate, _),
+        running(gate=gate) as server,
+        trio_websocket.open_websocket_url(url(server), extra_headers=[("api-key", text)]) as ws,
+    ):
+        async with trio.open_nursery() as nursery:
+            for number in range(60):
+                nursery.start_soon(guess, server, number)
+        await ws.send_message("still here")
+        assert await ws.get_message() == "still here"
+    assert (codes.count("invalid_api_key"), codes.count("rate_limit_exceeded")) == (8, 52)
+
+
 async def test_a_malformed_upgrade_is_still_refused_in_http(tmp_path: Path) -> None:
     create_key(tmp_path)
     async with gate_with(tmp_path) as (gate, _), running(gate=gate) as server:
