@@ -29,8 +29,9 @@ from aura.storage.keys import create_key, read_keys, revoke_key
 from aura.tools.child import _follow, _log_file, _start, command
 from tests.fakes.openai_server import serve
 from tests.test_access import ending
-from tests.test_listener import answer_to
+from tests.test_listener import answer_to, connect
 from tests.test_server import House, house
+from tests.ws_client import HEAD
 
 pytestmark = [
     pytest.mark.e2e,
@@ -152,6 +153,46 @@ async def test_keys_made_and_revoked_count_while_the_server_runs(tmp_path: Path)
                 while (await first(ws))["type"] != "error":
                     pass
                 assert await ending(ws) == (3000, "invalid_request_error.invalid_api_key")
+
+
+async def test_a_conversation_goes_on_only_for_the_key_that_began_it(tmp_path: Path) -> None:
+    (_, mine), (_, other) = create_key(tmp_path, conversations_max=1), create_key(tmp_path)
+    async with house(tmp_path, "server.keys_check_s=0.05") as here:
+        async with dial(here, mine) as ws:
+            ident = (await first(ws))["session"]["id"]
+            await trio.aclose_forcefully(ws._stream)
+        async with dial(here, other, f"?resume={ident}") as ws:
+            assert (await first(ws))["session"]["id"] != ident
+        async with dial(here, mine, f"?resume={ident}") as ws:
+            assert (await first(ws))["session"]["id"] == ident
+
+
+async def test_a_phone_call_may_come_with_a_key_for_calls(tmp_path: Path) -> None:
+    (_, phone), (_, talk) = create_key(tmp_path, scopes=("phone",)), create_key(tmp_path)
+    secret = "phone.twilio_auth_token=the-token-of-twilio"
+    async with house(tmp_path, "server.keys_check_s=0.05", secret) as here:
+        head = HEAD.replace(b"/v1/realtime", b"/v1/twilio?key=%s")
+        for key, status in ((talk, b"403"), ("", b"403"), (phone, b"101")):
+            async with connect(here.port) as stream:
+                await stream.send_all(head % key.encode())
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 " + status)
+
+
+async def test_a_session_begins_as_its_secret_says(tmp_path: Path) -> None:
+    _, text = create_key(tmp_path)
+    async with house(tmp_path, "server.keys_check_s=0.05") as here:
+        session = {"type": "realtime", "model": "m", "instructions": "Only sums.", "output_modalities": ["text"]}
+
+        def make() -> str:
+            with sdk(here, text) as client:
+                return str(client.realtime.client_secrets.create(session=session).value)  # type: ignore[arg-type]
+
+        value = await trio.to_thread.run_sync(make)
+        for query, model in (("", "m"), ("?model=n", "n")):
+            async with dial(here, value, query) as ws:
+                began = (await first(ws))["session"]
+                assert {name: began[name] for name in session} == session | {"model": model}
+                assert began["expires_at"] > 0
 
 
 async def test_a_flood_of_messages_ends_its_conversation_only(tmp_path: Path) -> None:

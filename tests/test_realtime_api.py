@@ -17,7 +17,7 @@ from aura.observe.health import Health
 from aura.observe.metrics import Metrics
 from aura.server.auth import Gate
 from aura.server.bridge import AsgiApp
-from aura.server.client_secrets import OVERHEAD_BYTES, ClientSecrets, begun_as
+from aura.server.client_secrets import OVERHEAD_BYTES, ClientSecrets
 from aura.server.denial import Denial
 from aura.server.drain import Drain
 from aura.server.http import pages
@@ -25,17 +25,22 @@ from aura.server.lockout import FAILURES_MAX
 from aura.server.principal import ANYBODY
 from aura.server.realtime_api import METHODS, models_of, realtime_routes
 from aura.server.settings import ServerSettings
+from aura.session.build import Sections, Who
 from aura.storage.keys import create_key
 from tests.test_auth import gate_with
 from tests.test_http import Answer, client, read_answer
 
 SECRETS = "/v1/realtime/client_secrets"
-BASE = RealtimeSession(id="sess_x", model="aura", instructions="Be kind.")
+
+
+def begun_as(session: dict[str, Any]) -> RealtimeSession:
+    """The session that begins with a configuration, as the server makes it."""
+    return Who("sess_x", {}, session).describe(Sections())
 
 
 def app_with(gate: Gate, limits: ServerSettings | None = None) -> AsgiApp:
     """The application as the server has it."""
-    routes = realtime_routes(gate, limits or ServerSettings(), lambda: BASE, models_of("gpt-x"))
+    routes = realtime_routes(gate, limits or ServerSettings(), begun_as, models_of("gpt-x"))
     return pages(Health(), Metrics(), Drain(), lambda: routes)
 
 
@@ -67,7 +72,7 @@ async def test_a_secret_holds_the_effective_session_and_ends_in_ten_minutes() ->
         assert shown["audio"]["input"]["turn_detection"]["interrupt_response"] is True
         principal = await gate.admit_key(made["value"], "192.0.2.1")
         assert principal.session == {"type": "realtime", "instructions": "Hi."}
-        assert begun_as(BASE, principal.session or {}).instructions == "Hi."
+        assert begun_as(principal.session or {}).instructions == "Hi."
 
 
 async def test_a_secret_may_be_for_transcription_and_needs_no_body() -> None:
@@ -171,7 +176,7 @@ FIELDS = st.sampled_from(["type", "model", "audio", "tools", "tool_choice", "aur
 @given(st.dictionaries(FIELDS, JSON | st.sampled_from(["realtime", "transcription"]), max_size=4))
 def test_any_session_begins_or_is_refused_by_name(session: dict[str, Any]) -> None:
     try:
-        shown = begun_as(BASE, session).echo()
+        shown = begun_as(session).echo()
     except ProtocolFault as fault:
         shown = {"type": fault.code}
     assert shown["type"]

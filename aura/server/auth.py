@@ -151,6 +151,13 @@ class Gate:
             message = "Incorrect API key: it is not one of this server. `aura keys list` shows those there are."
         raise self._failed("wrong", not_a_key(message), remote)
 
+    def bearer(self, credential: str, scope: Scope) -> Principal | None:
+        """Whose key this is, if it is good for `scope` at this moment; for who else may let a client in."""
+        found = self._look_up(credential)
+        key = self.ring.get(found.key_id) if found else None
+        fine = key is not None and key.state(self.wall()) == "active" and scope in key.scopes
+        return found if fine else None
+
     def _look_up(self, credential: str) -> Principal | None:
         if credential.startswith(SECRET_PREFIX):
             return self.secrets.find(credential, self.wall())

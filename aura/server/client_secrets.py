@@ -10,8 +10,6 @@ from typing import Any
 
 import msgspec
 
-from aura.core.errors import ProtocolFault
-from aura.core.wire.session_object import RealtimeSession
 from aura.storage.keys import digest
 
 from .denial import TRY_LATER, too_much
@@ -21,7 +19,6 @@ PREFIX = "ek_"
 BYTES_MAX = 32 << 20
 """Space for the session configurations of all secrets."""
 OVERHEAD_BYTES = 512
-MODEL_CHARS_MAX = 256
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -75,19 +72,3 @@ class ClientSecrets:
     def _forget_expired(self, now: float) -> None:
         self._kept = {key: kept for key, kept in self._kept.items() if kept.expires_at > now}
         self._bytes = sum(kept.size for kept in self._kept.values())
-
-
-def begun_as(base: RealtimeSession, session: dict[str, Any]) -> RealtimeSession:
-    """The session that begins with this configuration; unlike an update it sets type and model. Raises ProtocolFault.
-
-    A model in the client's own address counts more (`auth.wanted_model`).
-    """
-    kind, model = session.get("type"), session.get("model")
-    if kind in ("realtime", "transcription"):
-        base = msgspec.structs.replace(base, type=kind)
-    if model is not None:
-        if not isinstance(model, str) or not 0 < len(model) <= MODEL_CHARS_MAX:
-            text = f"Invalid value: 'session.model' must be a text of 1 to {MODEL_CHARS_MAX} characters."
-            raise ProtocolFault("invalid_value", text, param="session.model")
-        base = msgspec.structs.replace(base, model=model)
-    return base.apply(session)

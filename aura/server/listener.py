@@ -19,6 +19,8 @@ from .denial import FLOODING, UNAUTHORISED, Denial, turn_away
 from .drain import Drain
 from .handshake import PATHS, Refusal, Request, check_origin, check_upgrade, choose_subprotocol, parse
 from .http import LazyApp
+from .phone_access import vendor_of
+from .principal import ANYBODY
 from .settings import ServerSettings
 from .socket import Socket, run_socket
 
@@ -45,6 +47,7 @@ class Server:
         metrics: Metrics | None = None,
         gate: Gate | None = None,
         paths: frozenset[str] = PATHS,
+        check: Callable[[Request], None] = lambda _: None,
     ) -> None:
         self.settings = settings
         self.drain = drain or Drain()
@@ -52,7 +55,7 @@ class Server:
         self.gate = gate or Gate()
         self._handler = handler
         self._app = app
-        self._paths = paths
+        self._paths, self._check = paths, check
         self._sockets: dict[Socket, tuple[int, int]] = {}  # with the bytes already in the metrics
         self._connections = 0
         self._admitted = 0
@@ -97,7 +100,7 @@ class Server:
             self.metrics.add("conversations_refused", refusal.code)
             if not isinstance(refusal, Denial) or refusal.close_code != UNAUTHORISED:  # of those the gate has told
                 log.info("conversation.refused", code=refusal.code, status=refusal.status)
-            if not isinstance(refusal, Denial):
+            if not isinstance(refusal, Denial) or vendor_of(request.path):  # of phones, vendors show only the status
                 raise
             await self._turn_away(stream, http, request, refusal)
             return
@@ -115,11 +118,17 @@ class Server:
         The origin matters where a page uses nothing but where it runs; a key shows that its page was meant to connect.
         """
         listed, host = self.settings.origins, self.settings.host
+        if vendor_of(request.path):
+            check_origin(request, listed, host)
+            self._check(request)
+            principal = self.gate.bearer(request.query.get("key", ""), "phone") or ANYBODY
+            return msgspec.structs.replace(request, principal=principal)
         if listed or not credential_of(request):
             check_origin(request, listed, host)
         principal = await self.gate.admit(request)
         if principal.anonymous:
             check_origin(request, listed, host)
+        self._check(request)
         check_offer(request, principal)
         return msgspec.structs.replace(request, principal=principal)
 
@@ -196,10 +205,14 @@ async def serve(
     metrics: Metrics | None = None,
     gate: Gate | None = None,
     paths: frozenset[str] = PATHS,
+    check: Callable[[Request], None] = lambda _: None,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until cancelled, or until `drain` is over; reports the port. Raises `ConfigError`."""
-    server = Server(settings, handler, app, drain=drain, metrics=metrics, gate=gate, paths=paths)
+    """Serve until cancelled, or until `drain` is over; reports the port. Raises `ConfigError`.
+
+    `check` may raise `Refusal` for a request that is otherwise fit for a conversation.
+    """
+    server = Server(settings, handler, app, drain=drain, metrics=metrics, gate=gate, paths=paths, check=check)
     listeners = await open_listeners(settings)
     port: int = _socket_of(listeners[0]).getsockname()[1]
     async with trio.open_nursery() as nursery:

@@ -22,7 +22,6 @@ from aura.core.wire.session_object import RealtimeSession
 
 from . import handshake
 from .auth import DEFAULT_MODEL, Gate, check_model
-from .client_secrets import begun_as
 from .denial import Denial
 from .handshake import Refusal, check_origin
 from .principal import Principal
@@ -43,6 +42,8 @@ INSTEAD = {
     "live": f"the live API is not spoken here: {SOCKET_HINT}",
 }
 """Other services of the real API, and what AURA has instead."""
+Describe = Callable[[dict[str, Any]], RealtimeSession]
+"""Raises ProtocolFault."""
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 PRIVATE = {"cache-control": "no-store"}
 
@@ -62,9 +63,9 @@ class SecretWanted(msgspec.Struct, frozen=True):
 
 
 def realtime_routes(
-    gate: Gate, settings: ServerSettings, describe: Callable[[], RealtimeSession], models: Sequence[str]
+    gate: Gate, settings: ServerSettings, describe: Describe, models: Sequence[str]
 ) -> Sequence[BaseRoute]:
-    """Routes that come before the static files. `describe` makes a session as it is before any update."""
+    """Routes that come before the static files. `describe` makes the session that begins with a configuration."""
     from starlette.routing import Route
 
     api = RealtimeApi(gate, settings, describe, models)
@@ -103,9 +104,7 @@ def answering(endpoint: Callable[[Request], Awaitable[bytes]]) -> Callable[[Requ
 class RealtimeApi:
     """Answers under /v1."""
 
-    def __init__(
-        self, gate: Gate, settings: ServerSettings, describe: Callable[[], RealtimeSession], models: Sequence[str]
-    ) -> None:
+    def __init__(self, gate: Gate, settings: ServerSettings, describe: Describe, models: Sequence[str]) -> None:
         self._gate, self._settings, self._describe = gate, settings, describe
         self._models = tuple(dict.fromkeys(models))
 
@@ -124,7 +123,7 @@ class RealtimeApi:
 
         def read() -> tuple[SecretWanted, dict[str, Any]]:
             wanted = _wanted(body)
-            begun = begun_as(self._describe(), wanted.session or {})
+            begun = self._describe(wanted.session or {})
             check_model(begun.model, principal, "session.model")
             return wanted, begun.echo() | {"expires_at": 0}
 
