@@ -185,7 +185,7 @@ async def test_a_session_begins_as_its_secret_says(tmp_path: Path) -> None:
 
         def make() -> str:
             with sdk(here, text) as client:
-                return str(client.realtime.client_secrets.create(session=session).value)  # type: ignore[arg-type]
+                return str(client.realtime.client_secrets.create(session=session).value)
 
         value = await trio.to_thread.run_sync(make)
         for query, model in (("", "m"), ("?model=n", "n")):
