@@ -38,6 +38,7 @@ Name = Literal[
     "bytes_sent",
     "clients_slow",
     "clients_flooding",
+    "protocol_violations",
 ]
 
 
@@ -74,6 +75,7 @@ METRICS: dict[Name, Declared] = {
     "bytes_sent": Declared("counter", "WebSocket bytes to clients."),
     "clients_slow": Declared("counter", "Conversations closed because the client did not read."),
     "clients_flooding": Declared("counter", "Conversations closed because the client sent too many messages."),
+    "protocol_violations": Declared("counter", "Events against the protocol, if it is checked.", ("rule",)),
 }
 
 

@@ -32,6 +32,7 @@ from aura.providers.phone_calls import PhoneCalls
 from aura.server.auth import Gate, check_reach
 from aura.server.books import Books, Library
 from aura.server.budget import Budget
+from aura.server.checked import CheckedLine
 from aura.server.client_secrets import ClientSecrets
 from aura.server.drain import REASONS, Drain, drain_on_signal
 from aura.server.handshake import Request
@@ -189,7 +190,7 @@ class House:
                 await trio.to_thread.run_sync(vad.load_model)  # at once, but for the first ones after the start
             with self.library.books(who, sections, kit) as books:
                 log.info("conversation.begun", path=path, journal=books.place, **told)
-                books.why = why = await self.converse(line, who, books, sections, kit)
+                books.why = why = await self.converse(self._checked(line), who, books, sections, kit)
                 log.info("conversation.ended", why=why)
                 if why == SLOW:
                     log.warning("client.slow")
@@ -199,6 +200,12 @@ class House:
             log.exception("conversation.crashed", error=type(error).__name__)
         finally:
             await sockets.close(code, why)
+
+    def _checked(self, line: Line) -> Line:
+        """The conversation's connection, checked where that is asked for."""
+        if not self.config.server.check_protocol and self.config.logs.level != "debug":
+            return line
+        return CheckedLine(line, lambda rule: self.library.metrics.add("protocol_violations", rule))
 
     async def converse(self, line: Line, who: Who, books: Books, sections: Sections, kit: Kit) -> str:
         """Hold the conversation, with the engines and the line seen through the recording."""
