@@ -69,10 +69,10 @@ class Found:
 class FuzzLine:
     """The connection of a client that sends nonsense, seen by the oracle."""
 
-    def __init__(self, found: Found, rng: random.Random, messages: int) -> None:
-        self.found, self.rng, self.left = found, rng, messages
+    def __init__(self, found: Found, seed: int, messages: int) -> None:
+        self.found, self.seed, self.left = found, f"seed {seed}", messages
         self.names = Names()
-        self.mutants = Mutants(rng, self.names)
+        self.mutants = Mutants(random.Random(seed), self.names)
         self.grammar = Grammar(rates=range(8_000, 48_001))
         self.last: deque[str] = deque(maxlen=LAST_WORDS)
         self.closing = [msgspec.json.encode(message).decode() for message in CLOSING]
@@ -135,12 +135,14 @@ class FuzzLine:
 
     def _note(self, violations: list[Violation]) -> None:
         for violation in violations:
-            self.found.problem(f"{violation.rule} ({violation.kind})", f"{violation.text} after {list(self.last)}")
+            self.found.problem(
+                f"{violation.rule} ({violation.kind})", f"{self.seed}: {violation.text} after {list(self.last)}"
+            )
 
 
 async def one_session(found: Found, seed: int, messages: int) -> None:
     """One conversation."""
-    line = FuzzLine(found, random.Random(seed), messages)
+    line = FuzzLine(found, seed, messages)
     stt, tts = Recogniser(0.05), Voicebox(0.05)
     stt.text = "so it goes"
     kit = Kit(stt, Model(["Yes, it is. " * 3] * 3, 0.1, 0.001), tts, tts, Detector, Tools())
@@ -148,14 +150,14 @@ async def one_session(found: Found, seed: int, messages: int) -> None:
     try:
         why = await hold(Sections(), who, kit, line, Steps(), lambda _: [])
     except Exception as error:
-        found.problem(f"the conversation raised {error!r}", f"seed {seed}: {list(line.last)}")
+        found.problem(f"the conversation raised {error!r}", f"{line.seed}: {list(line.last)}")
         return
     if why != "over":
-        found.problem(f"the conversation ended: {why}", f"seed {seed}: {list(line.last)}")
+        found.problem(f"the conversation ended: {why}", f"{line.seed}: {list(line.last)}")
     elif not line.answered.is_set():
-        found.problem("the last message got no answer", f"seed {seed}")
+        found.problem("the last message got no answer", line.seed)
     for violation in line.grammar.end(hung_up=True):
-        found.problem(f"{violation.rule} (at the end)", f"seed {seed}: {violation.text}")
+        found.problem(f"{violation.rule} (at the end)", f"{line.seed}: {violation.text}")
     found.sessions += 1
 
 
