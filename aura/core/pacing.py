@@ -20,13 +20,17 @@ class PlayoutSettings(msgspec.Struct, frozen=True):
     """Audio per message."""
     client_delay_s: float = 0.06
     """How long a client waits after the first audio before it starts to play."""
+    keep_s: float = 5.0
+    """How much of the audio that was sent is kept for a client that loses its connection and comes back."""
 
 
 class PlayClock:
     """The client's playback of one reply. Times are seconds on the session's clock, positions seconds of audio."""
 
-    def __init__(self, settings: PlayoutSettings) -> None:
+    def __init__(self, settings: PlayoutSettings, before_s: float = 0.0) -> None:
         self._settings = settings
+        self.before_s = before_s
+        """Audio that the client was sent earlier in the same item, by a reply that failed: it counts from there."""
         self.sent_s = 0.0
         self._position_s = 0.0
         self._as_of = 0.0
@@ -76,6 +80,12 @@ class PlayClock:
                 self._acked = (at, self.heard(at))
             self._paused_at, self._as_of = None, max(self._as_of, at)
 
+    def rewind(self, at: float, position_s: float) -> None:
+        """The client lost what it had not played yet, is back, and gets the audio from this position on once more."""
+        self._position_s = min(self.sent_s, max(0.0, position_s))
+        self._acked = None
+        self._paused_at, self._as_of = None, at + self._settings.client_delay_s
+
     def acknowledge(self, at: float, position_s: float) -> None:
-        """The client says how far it has played; it cannot have played what was not sent."""
-        self._acked = (at, min(self.sent_s, max(0.0, position_s)))
+        """The client says how far it has played the item; it cannot have played what was not sent."""
+        self._acked = (at, min(self.sent_s, max(0.0, position_s - self.before_s)))

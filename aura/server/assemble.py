@@ -5,15 +5,19 @@ from __future__ import annotations
 import gc
 import secrets
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib import import_module
 
+import msgspec
 import structlog
 import trio
 
 from aura.config import Config
 from aura.core.ports import Kit
+from aura.core.wire.ids import id_source
 from aura.observe.health import Health
 from aura.observe.metrics import Metrics
 from aura.observe.otel import open_spans
@@ -22,6 +26,7 @@ from aura.providers import registry
 from aura.providers.http import open_http
 from aura.providers.observed import observed
 from aura.providers.offline import vad
+from aura.providers.phone_calls import PhoneCalls
 from aura.server.books import Books, Library
 from aura.server.checked import CheckedLine
 from aura.server.drain import Drain, drain_on_signal
@@ -29,21 +34,26 @@ from aura.server.handshake import Request
 from aura.server.http import LazyApp, pages
 from aura.server.listener import serve as listen_on
 from aura.server.operator import link, operator_key
+from aura.server.phone_access import Vendor, check_call, vendor_of
+from aura.server.phones import NotTaken, Phones
+from aura.server.resume import NO_RETURN, Attached, Lines, SocketLine, said_played
 from aura.server.sessions import session_routes
-from aura.server.socket import Closed, Socket
-from aura.session.build import Who, hold, sections_of
+from aura.server.socket import Socket
+from aura.session.build import Sections, Who, hold, sections_of
 from aura.session.line import Ended, Line
-from aura.session.run import SLOW
+from aura.session.run import SLOW, close_code
 from aura.session.steps import RecordedLine, RecordedSteps, Steps
 from aura.storage.journals import open_journals
 from aura.storage.recordings import open_recordings
 
 log = structlog.get_logger()
 
-TOLD = ("model", "persona", "tenant", "aura")
+TOLD = ("model", "persona", "tenant", "aura", "intent")
 """What of a client's address is looked at, logged and recorded: the rest may hold a key."""
 COLLECT_AFTER = (20_000, 20, 50)
 """Thresholds of the garbage collector's three generations."""
+GOING_AWAY = 1001
+"""The code with which this server closes when it shuts down."""
 SLOW_STEP_S = 0.1
 """A step of a task that blocks the event loop for longer is logged."""
 
@@ -74,62 +84,114 @@ async def open_kit(config: Config, health: Health) -> AsyncIterator[Kit]:
 class House:
     """All conversations of the process share this."""
 
-    def __init__(self, config: Config, kit: Kit, library: Library) -> None:
-        self.config, self.kit, self.library = config, kit, library
+    def __init__(self, config: Config, kit: Kit, library: Library, phones: Phones, nursery: trio.Nursery) -> None:
+        self.config, self.kit, self.library, self.phones, self.nursery = config, kit, library, phones, nursery
         self.sections = sections_of(config)
+        self.lines = Lines(config.server.resume_grace_s, 2 * config.server.conversations_max)
         self.warm_up = [engine.warm for engine in (kit.stt, kit.chat, kit.tts) if hasattr(engine, "warm")]
 
     async def hold(self, socket: Socket, request: Request) -> None:
-        """One conversation, from the accepted WebSocket to its end."""
-        if self.config.vad.detector == "silero":
-            await trio.to_thread.run_sync(vad.load_model)  # at once, but for the first conversations after the start
-        asked = {name: request.query[name] for name in TOLD if name in request.query}
-        who = Who(f"sess_{secrets.token_hex(8)}", asked)
-        with self.library.books(who, self.sections, self.kit) as books:
-            log.info("conversation.begun", path=request.path, journal=books.place, **asked)
-            books.why = why = await self.converse(self.line(socket), who, books)
-            log.info("conversation.ended", why=why)
-            if why == SLOW:
-                log.warning("client.slow")
-            code = 1008 if why == SLOW else 1011 if why.startswith("bug") else 1000
-            await socket.close(code, why)
+        """One connection, to its end: of a new conversation, or of one that goes on."""
+        attached = Attached(socket)
+        if vendor := vendor_of(request.path):
+            await self.phone(vendor, attached, request)
+            return
+        name = request.query.get("resume") or request.query.get("conversation_id")
+        earlier = self.lines.find(name, "") if name else None
+        if earlier is not None:
+            log.info("conversation.resumed", session=earlier.ident)
+            earlier.take_over(attached, said_played(request.query))
+        else:
+            asked = {name: request.query[name] for name in TOLD if name in request.query}
+            who = self._who(asked)
+            line = SocketLine(attached, self.lines, who.ident, "")
+            self.nursery.start_soon(self._conversation, line, who, request.path)
+        await attached.released.wait()
 
-    def line(self, socket: Socket) -> Line:
+    def _who(self, asked: dict[str, str]) -> Who:
+        limit_s = self.config.session.max_s
+        ends = int(time.time() + limit_s) if limit_s else 0
+        return Who(f"sess_{secrets.token_hex(8)}", asked, expires_at=ends)
+
+    async def _conversation(self, line: SocketLine, who: Who, path: str) -> None:
+        """A conversation whose connections come and go."""
+        leave = self.lines.enter(line, id_source(who.ident.encode())("conv"))
+        try:
+            await self.talk(line, line, path, who, self.sections, self.kit)
+        finally:
+            leave()
+
+    async def phone(self, vendor: Vendor, attached: Attached, request: Request) -> None:
+        """One phone call."""
+        socket = attached.socket
+        who = self._who({})
+        sockets = SocketLine(attached, NO_RETURN, who.ident, "")
+        try:
+            call = await self.phones.pick_up(vendor, sockets, request.query)
+        except NotTaken as error:
+            log.warning("phone.not_taken", vendor=vendor, why=str(error))
+            if error.started and vendor == "telnyx":
+                await self.phones.hang_up(vendor, error.started)
+            await socket.close(1008, str(error))
+            return
+        except Ended as end:
+            log.info("phone.gone", vendor=vendor, why=str(end))
+            return
+        who = msgspec.structs.replace(who, query=call.asked(recorded=self.config.storage.record))
+        sections, kit = call.sections(self.sections, self.phones.settings), call.kit(self.kit)
+
+        async def hang_up() -> None:
+            """The assistant ended the call; Telnyx goes on with it in silence, whatever ended the conversation."""
+            log.info("phone.over", vendor=vendor, call=call.started.call_id, **call.line.account())
+            ours = socket.closed is None or socket.closed.code == GOING_AWAY
+            if call.line.hung_up or (vendor == "telnyx" and ours and not call.line.caller_gone):
+                await self.phones.hang_up(vendor, call.started)
+
+        await self.talk(call.line, sockets, request.path, who, sections, kit, hang_up)
+
+    async def talk(
+        self,
+        line: Line,
+        sockets: SocketLine,
+        path: str,
+        who: Who,
+        sections: Sections,
+        kit: Kit,
+        before_close: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+    ) -> None:
+        """Hold a conversation, keep its books, close its connection. Never raises."""
+        told = {name: who.query[name] for name in TOLD if name in who.query}
+        code, why = 1011, "internal error"
+        try:
+            if self.config.vad.detector == "silero":
+                await trio.to_thread.run_sync(vad.load_model)  # at once, but for the first ones after the start
+            with self.library.books(who, sections, kit) as books:
+                log.info("conversation.begun", path=path, journal=books.place, **told)
+                books.why = why = await self.converse(self._checked(line), who, books, sections, kit)
+                log.info("conversation.ended", why=why)
+                if why == SLOW:
+                    log.warning("client.slow")
+                code = close_code(why)
+                await before_close()
+        except Exception as error:
+            log.exception("conversation.crashed", error=type(error).__name__)
+        finally:
+            await sockets.close(code, why)
+
+    def _checked(self, line: Line) -> Line:
         """The conversation's connection, checked where that is asked for."""
-        line = SocketLine(socket)
         if not self.config.server.check_protocol and self.config.logs.level != "debug":
             return line
         return CheckedLine(line, lambda rule: self.library.metrics.add("protocol_violations", rule))
 
-    async def converse(self, line: Line, who: Who, books: Books) -> str:
+    async def converse(self, line: Line, who: Who, books: Books, sections: Sections, kit: Kit) -> str:
         """Hold the conversation, with the engines and the line seen through the recording."""
         steps: Steps = Steps()
         if books.recording:
             steps = RecordedSteps(books.recording)
             line = RecordedLine(line, steps, books.recording)
-        kit = observed(self.kit, steps, books.call)
-        return str(await steps.root(hold, self.sections, who, kit, line, steps, books.taps, self.warm_up))
-
-
-class SocketLine:
-    """The server's socket as the session's line."""
-
-    def __init__(self, socket: Socket) -> None:
-        self._socket = socket
-
-    async def receive(self) -> str | bytes:
-        """The next message; raises Ended."""
-        try:
-            return await self._socket.receive()
-        except Closed as end:
-            raise Ended(f"closed {end.code} {end.reason}".strip()) from None
-
-    async def send(self, *messages: str | bytes) -> None:
-        """Send messages; raises Ended."""
-        try:
-            await self._socket.send(*messages)
-        except Closed as end:
-            raise Ended(f"closed {end.code} {end.reason}".strip()) from None
+        seen = observed(kit, steps, books.call)
+        return str(await steps.root(hold, sections, who, seen, line, steps, books.taps, self.warm_up))
 
 
 async def serve(config: Config, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
@@ -146,20 +208,22 @@ async def serve(config: Config, *, task_status: trio.TaskStatus[int] = trio.TASK
         open_recordings(config.recording, config.storage.data_dir) as recordings,
         open_kit(config, health) as kit,
         open_spans(config.otel) as spans,
+        open_http(config.http) as http,
+        trio.open_nursery() as nursery,
     ):
-        house = House(config, kit, Library(config, journals, recordings, spans, metrics))
-        async with trio.open_nursery() as nursery:
-            await nursery.start(drain_on_signal, drain, config.server.drain_grace_s)
-            nursery.start_soon(trio.to_thread.run_sync, vad.load_model)
-            storage, server = config.storage, config.server
-            key = operator_key(server.operator_key, server.host, storage.data_dir, recording=storage.record)
-            app = pages(health, metrics, drain, lambda: session_routes(storage.data_dir, key))
-            port = await nursery.start(serve_port, config, house, app, metrics, drain, nursery.cancel_scope)
-            task_status.started(port)
-            if key and sys.stderr.isatty():  # for the operator's eyes: a log would keep it
-                address = link("https" if server.tls_cert else "http", server.host, port, key)
-                sys.stderr.write(f"sessions: {address}\n")
-            calm_collector()
+        phones = Phones(config.phone, config.session.greeting, PhoneCalls(http, config.phone.api_timeout_s))
+        house = House(config, kit, Library(config, journals, recordings, spans, metrics), phones, nursery)
+        await nursery.start(drain_on_signal, drain, config.server.drain_grace_s)
+        nursery.start_soon(trio.to_thread.run_sync, vad.load_model)
+        storage, server = config.storage, config.server
+        key = operator_key(server.operator_key, server.host, storage.data_dir, recording=storage.record)
+        app = pages(health, metrics, drain, lambda: session_routes(storage.data_dir, key))
+        port = await nursery.start(serve_port, config, house, app, metrics, drain, nursery.cancel_scope)
+        task_status.started(port)
+        if key and sys.stderr.isatty():  # for the operator's eyes: a log would keep it
+            address = link("https" if server.tls_cert else "http", server.host, port, key)
+            sys.stderr.write(f"sessions: {address}\n")
+        calm_collector()
 
 
 def calm_collector() -> None:
@@ -183,5 +247,6 @@ async def serve_port(
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until the drain is over, then end the process's other tasks."""
-    await listen_on(config.server, house.hold, app, drain=drain, metrics=metrics, task_status=task_status)
+    check = partial(check_call, settings=config.phone)
+    await listen_on(config.server, house.hold, app, drain=drain, metrics=metrics, check=check, task_status=task_status)
     whole.cancel()
