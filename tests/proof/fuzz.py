@@ -27,6 +27,7 @@ from aura.core.wire import client
 from aura.core.wire.grammar import Grammar, Violation
 from aura.session.build import Sections, Who, hold
 from aura.session.line import Ended
+from aura.session.session import SessionSettings
 from aura.session.steps import Steps
 from tests.proof.mutants import Mutants, Names
 from tests.script import Detector, Model, Recogniser, Tools, Voicebox
@@ -37,6 +38,8 @@ PAUSE_EVERY, PAUSE_S = 10, 0.3
 """After so many messages the client waits so long (of virtual time)."""
 ANSWER_S = 120.0
 """The last, typed message must be answered within this (virtual) time."""
+PATIENT = SessionSettings(faults_per_minute=0)
+"""Nobody hangs up on a client that sends nothing but nonsense."""
 LAST_WORDS = 5
 """So many messages are shown when a conversation breaks."""
 CLOSING: list[dict[str, Any]] = [
@@ -121,6 +124,9 @@ class FuzzLine:
 
     asked = False
 
+    def switch(self) -> None:
+        """There is only one connection."""
+
     def _outcome(self, raw: str | bytes) -> None:
         """The decoder alone: a message or a ProtocolFault."""
         self.found.messages += 1
@@ -148,7 +154,7 @@ async def one_session(found: Found, seed: int, messages: int) -> None:
     kit = Kit(stt, Model(["Yes, it is. " * 3] * 3, 0.1, 0.001), tts, tts, Detector, Tools())
     who = Who(f"sess_{seed}", {"aura": "events"} if seed % 3 == 0 else {})
     try:
-        why = await hold(Sections(), who, kit, line, Steps(), lambda _: [])
+        why = await hold(Sections(session=PATIENT), who, kit, line, Steps(), lambda _: [])
     except Exception as error:
         found.problem(f"the conversation raised {error!r}", f"{line.seed}: {list(line.last)}")
         return

@@ -210,7 +210,10 @@ class Requests:
         param = str(detail.get("param") or "").partition(".")[0].partition("[")[0]
         causes = CAUSES.get(str(detail.get("code"))) or CAUSES.get(f"param {param}") or ()
         fitting = [r for r in nameless if r.kind in causes or (param == "event_id" and r.offence == BAD_ID)]
-        if fitting:
+        if fitting and "response.create" in causes:
+            for request in fitting:
+                request.maybe = True  # one was refused, an earlier one may yet be answered: nobody can tell
+        elif fitting:
             self.waiting.remove(min(fitting, key=lambda request: request.maybe))
         elif detail.get("type") != "server_error":
             self._errors += 1
