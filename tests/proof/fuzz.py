@@ -12,6 +12,7 @@ import random
 import sys
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -29,6 +30,7 @@ from aura.session.build import Sections, Who, hold
 from aura.session.line import Ended
 from aura.session.session import SessionSettings
 from aura.session.steps import Steps
+from tests.proof.again import PROCESSES, processes
 from tests.proof.mutants import Mutants, Names
 from tests.script import Detector, Model, Recogniser, Tools, Voicebox
 
@@ -62,6 +64,14 @@ class Found:
         self.problems: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
         self.messages = self.sent = self.sessions = 0
+
+    def add(self, other: Found) -> None:
+        """What another run found out."""
+        for counter in ("outcomes", "made", "problems"):
+            getattr(self, counter).update(getattr(other, counter))
+        self.examples = {**other.examples, **self.examples}
+        for number in ("messages", "sent", "sessions"):
+            setattr(self, number, getattr(self, number) + getattr(other, number))
 
     def problem(self, what: str, example: str = "") -> None:
         """Something that must not be."""
@@ -167,8 +177,14 @@ async def one_session(found: Found, seed: int, messages: int) -> None:
     found.sessions += 1
 
 
-def fuzz(messages: int, seed: int) -> Found:
-    """So many messages, in as many conversations as that takes."""
+def sessions(messages: int, seed: int) -> list[tuple[int, int]]:
+    """So many messages as conversations: the seed and the number of messages of each."""
+    begins = enumerate(range(0, messages, PER_SESSION))
+    return [(1000 * seed + number, min(PER_SESSION, messages - begin)) for number, begin in begins]
+
+
+def fuzz(conversations: Sequence[tuple[int, int]]) -> Found:
+    """Hold these conversations, one after the other."""
     found = Found()
 
     def heed(_: object, level: str, event: dict[str, Any]) -> dict[str, Any]:
@@ -176,17 +192,23 @@ def fuzz(messages: int, seed: int) -> Found:
             found.problem(f"logged as an error: {event.get('event')}", repr(event)[:500])
         raise structlog.DropEvent
 
-    async def run() -> None:
-        for number, begin in enumerate(range(0, messages, PER_SESSION)):
-            await one_session(found, 1000 * seed + number, min(PER_SESSION, messages - begin))
-
     before = structlog.get_config()
     structlog.configure(processors=[heed])
     try:
-        trio.run(run, clock=MockClock(autojump_threshold=0))
+        for seed, messages in conversations:
+            trio.run(one_session, found, seed, messages, clock=MockClock(autojump_threshold=0))
     finally:
         structlog.configure(**before)
     return found
+
+
+def fuzz_all(conversations: Sequence[tuple[int, int]]) -> Found:
+    """The same in several processes."""
+    with processes() as executor:
+        parts = list(executor.map(fuzz, [conversations[part::PROCESSES] for part in range(PROCESSES)]))
+    for part in parts[1:]:
+        parts[0].add(part)
+    return parts[0]
 
 
 def show(found: Found, took_s: float, console: Console) -> None:
@@ -210,9 +232,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.proof.fuzz", description=__doc__)
     parser.add_argument("--messages", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--session", type=int, metavar="SEED", help="only this conversation, as named by a problem")
     chosen = parser.parse_args()
     began = time.monotonic()
-    found = fuzz(chosen.messages, chosen.seed)
+    if chosen.session is not None:
+        found = fuzz([(chosen.session, PER_SESSION)])
+    else:
+        found = fuzz_all(sessions(chosen.messages, chosen.seed))
     show(found, time.monotonic() - began, Console(soft_wrap=True))
     return 1 if found.problems else 0
 

@@ -151,7 +151,7 @@ class Requests:
     def __init__(self, *, resumed: bool) -> None:
         self.waiting: list[Request] = []
         self.resumed = resumed
-        self._errors = 0  # that name no message
+        self._errors = 0  # that name no message and may answer any
         self._ids: dict[str, bool] = {}  # the client's ids; true: answered, and nothing more may come
 
     def take(self, event: dict[str, Any] | str | bytes, index: int, *, binary: bool) -> dict[str, Any]:
@@ -215,7 +215,7 @@ class Requests:
                 request.maybe = True  # one was refused, an earlier one may yet be answered: nobody can tell
         elif fitting:
             self.waiting.remove(min(fitting, key=lambda request: request.maybe))
-        elif detail.get("type") != "server_error":
+        elif not causes and detail.get("type") != "server_error":
             self._errors += 1
 
     def _named(self, event_id: str, *, final: bool) -> Iterator[Problem]:
