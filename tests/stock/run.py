@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator
@@ -146,7 +147,8 @@ async def call(client: Client, job: Job, folder: Path, outcome: Outcome) -> Repo
     """Run the script; None when it left no report."""
     told, found = folder / f"{job.scenario}.job.json", folder / f"{job.scenario}.report.json"
     await trio.to_thread.run_sync(told.write_bytes, msgspec.json.encode(job))
-    command = [*client.runtime, str(SCRIPTS / client.script), str(told), str(found), client.extra]
+    script = await trio.to_thread.run_sync(placed, client)
+    command = [*client.runtime, str(script), str(told), str(found), client.extra]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "AURA_STOCK_NODE": str(cache() / "node")}
     environment.pop("PYTHONPATH", None)
     environment |= {"NODE_EXTRA_CA_CERTS": job.ca, "SSL_CERT_FILE": job.ca} if job.ca else {}
@@ -170,6 +172,17 @@ async def call(client: Client, job: Job, folder: Path, outcome: Outcome) -> Repo
         last = (await trio.to_thread.run_sync((folder / f"{job.scenario}.out").read_text)).strip()[-600:]
         outcome.failures.append(f"it left no report: {last}")
         return None
+
+
+def placed(client: Client) -> Path:
+    """The script; one for Node is copied beside its node_modules, where alone its imports are found (blocking)."""
+    if client.home != "node":
+        return SCRIPTS / client.script
+    folder = cache() / "node" / client.name
+    folder.mkdir(exist_ok=True)
+    for name in ("common.mjs", client.script):
+        shutil.copy(SCRIPTS / name, folder / name)
+    return folder / client.script
 
 
 def judge(outcome: Outcome, report: Report | None, job: Job, here: House, recording: Recording) -> None:
