@@ -6,7 +6,8 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator
+import traceback
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +88,16 @@ async def run_client(client: Client, plan: Plan, clips: dict[str, Said]) -> Asyn
             for scenario in wanted:
                 yield await run_scenario(client, scenario, plan, here, clips, paths)
     except Exception as error:
-        yield Outcome(client.name, "server", failures=[f"{type(error).__name__}: {error}"])
+        yield Outcome(client.name, "server", failures=list(reasons(error)))
+
+
+def reasons(error: BaseException) -> Iterator[str]:
+    """What really happened, out of the groups that nurseries make."""
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from reasons(part)
+    else:
+        yield "".join(traceback.format_exception(error))[-1500:]
 
 
 @asynccontextmanager
@@ -149,7 +159,7 @@ async def call(client: Client, job: Job, folder: Path, outcome: Outcome) -> Repo
     await trio.to_thread.run_sync(told.write_bytes, msgspec.json.encode(job))
     script = await trio.to_thread.run_sync(placed, client)
     command = [*client.runtime, str(script), str(told), str(found), client.extra]
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "AURA_STOCK_NODE": str(cache() / "node")}
+    environment = {**os.environ, "AURA_STOCK_NODE": str(cache() / "node")}
     environment.pop("PYTHONPATH", None)
     environment |= {"NODE_EXTRA_CA_CERTS": job.ca, "SSL_CERT_FILE": job.ca} if job.ca else {}
     with (folder / f"{job.scenario}.out").open("wb") as out:

@@ -192,7 +192,9 @@ class Proxy:
         self.recording = Recording(None, trio.current_time(), keep=False)
 
     def record(self, path: Path | None, *, sound: bool = False, keep: bool = True) -> Recording:
-        """A new recording for the connections from now on."""
+        """A new recording for the connections from now on; an old file of that name goes."""
+        if path:
+            path.unlink(missing_ok=True)
         self.recording = Recording(path, trio.current_time(), sound, keep)
         return self.recording
 

@@ -71,7 +71,7 @@ class App:
         while True:
             await anyio.sleep(PLAY_S)
             played = self.speaker.played_s
-            if played > self.reported_s and self.speaker.ends > time.monotonic():
+            if played > self.reported_s:
                 self.tracker.on_play_ms(self.speaker.item, 0, 1000 * (played - self.reported_s))
                 self.reported_s = played
 
