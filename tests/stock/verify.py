@@ -112,7 +112,7 @@ def barge(job: Job, house: House, recording: Recording) -> Iterator[str]:
     if not last:
         yield f"the model was never asked {job.words['over']!r}"
         return
-    shown = [str(m["content"]) for m in last[-1] if m["role"] == "assistant"]
+    shown = [str(m["content"]) for m in last[-1] if m["role"] == "assistant" and m["content"] != job.replies["typed"]]
     if len(shown) != 1:
         yield f"the model was shown {len(shown)} replies of its own instead of the one that was cut off: {shown}"
         return
@@ -129,11 +129,11 @@ def barge(job: Job, house: House, recording: Recording) -> Iterator[str]:
 
 def limits(recording: Recording) -> tuple[float, float, str]:
     """How many letters of the first reply may have been heard: by the client's word, else by the clock."""
-    first, spoken = None, None
+    first, spoken, cut = None, None, cancelled(recording)
     for line in recording.lines:
         if line.by == "server" and line.kind == "text" and isinstance(line.message, dict):
             kind = line.message.get("type")
-            if kind == "response.output_audio.delta" and first is None:
+            if kind == "response.output_audio.delta" and first is None and line.message["response_id"] == cut:
                 first = line
             elif kind == "input_audio_buffer.speech_started" and first is not None and spoken is None:
                 spoken = line
@@ -146,6 +146,12 @@ def limits(recording: Recording) -> tuple[float, float, str]:
     seconds = spoken.at - first.at
     low, high = (seconds - 1.0) / LETTER_S, (seconds + PLAYED_LEAD_S) / LETTER_S
     return low - EARLY_LETTERS, high + LATE_LETTERS, f"the clock, {seconds:.2f} s"
+
+
+def cancelled(recording: Recording) -> str:
+    """The response that was cut off."""
+    done = (message["response"] for message in recording.messages("server", "response.done"))
+    return next((response["id"] for response in done if response["status"] == "cancelled"), "")
 
 
 def late_audio(recording: Recording) -> int:
