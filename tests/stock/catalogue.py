@@ -47,7 +47,7 @@ class Client(msgspec.Struct, frozen=True):
     @property
     def installed(self) -> bool:
         """Whether `python -m tests.stock install` has been here, with these versions."""
-        return not self.home or mark(self.home).is_file() and mark(self.home).read_text() == pinned(self.home)
+        return not self.home or (mark(self.home).is_file() and mark(self.home).read_text() == pinned(self.home))
 
 
 def mark(home: str) -> Path:

@@ -33,6 +33,8 @@ class House:
     """None for a server that somebody else runs."""
     folder: Path
     ca: Path | None = None
+    log_lines: int = 0
+    """Lines of AURA's log that were looked at."""
 
     @property
     def ws(self) -> str:
@@ -121,7 +123,7 @@ async def aura(folder: Path, engines: str, options: list[str]) -> AsyncIterator[
             process: trio.Process = await nursery.start(run)
             with trio.fail_after(START_S):
                 port: int = await nursery.start(_follow, process, log)
-                while not await trio.to_thread.run_sync(ready, port, bool(sets and "tls_" in " ".join(sets))):
+                while not await trio.to_thread.run_sync(ready, port, bool(sets and "tls_" in " ".join(sets))):  # noqa: ASYNC110
                     await trio.sleep(0.1)
             try:
                 yield port

@@ -1,4 +1,4 @@
-"""What the runner tells a client script, and what the script reports back: JSON files, for the scripts are of many worlds."""
+"""What the runner tells a client script, and what the script reports back, as JSON files."""
 
 from __future__ import annotations
 

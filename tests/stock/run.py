@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import traceback
 from collections.abc import AsyncIterator, Iterator
@@ -75,7 +74,9 @@ async def run_client(client: Client, plan: Plan, clips: dict[str, Said]) -> Asyn
     wanted = [scenario for scenario in plan.scenarios if scenario in client.scenarios]
     if not client.installed:
         for scenario in wanted:
-            yield Outcome(client.name, scenario, skipped=f"not installed: python -m tests.stock install --only {client.name}")
+            yield Outcome(
+                client.name, scenario, skipped=f"not installed: python -m tests.stock install --only {client.name}"
+            )
         return
     if plan.url and client.tls and not plan.url.startswith(("https", "wss")):
         for scenario in wanted:
@@ -118,7 +119,7 @@ async def run_scenario(
         spoken = {clips[part].text: replies[part] for part in clips} | {TYPED: replies["typed"]}
         equip(here.engines, Lines(spoken, tool=scenario == "tool"), clips)
     job = make_job(client, scenario, plan, here, clips, paths, replies)
-    recording = here.proxy.record(here.folder / f"{scenario}.jsonl", sound=plan.sound, keep=scenario != LONG)
+    recording = here.proxy.record(here.folder / f"{scenario}.jsonl", sound=plan.sound)
     report = await call(client, job, here.folder, outcome)
     await trio.sleep(0.2)  # the last words of the connection
     await recording.flush()
@@ -163,19 +164,14 @@ async def call(client: Client, job: Job, folder: Path, outcome: Outcome) -> Repo
     environment.pop("PYTHONPATH", None)
     environment |= {"NODE_EXTRA_CA_CERTS": job.ca, "SSL_CERT_FILE": job.ca} if job.ca else {}
     with (folder / f"{job.scenario}.out").open("wb") as out:
-        async with trio.open_nursery() as nursery:
-            process: trio.Process = await nursery.start(
-                lambda **status: trio.run_process(
-                    command, stdout=out, stderr=subprocess.STDOUT, check=False, env=environment, cwd=folder, **status
-                )
+        with trio.move_on_after(job.seconds + EXTRA_S) as limit:
+            done = await trio.run_process(
+                command, stdout=out, stderr=subprocess.STDOUT, check=False, env=environment, cwd=folder
             )
-            with trio.move_on_after(job.seconds + EXTRA_S):
-                await process.wait()
-            if process.returncode is None:
-                outcome.failures.append(f"it was not over after {job.seconds + EXTRA_S:g} s")
-                process.send_signal(signal.SIGKILL)
-    if process.returncode not in (0, None) and process.returncode != -signal.SIGKILL:
-        outcome.failures.append(f"the client's process ended with {process.returncode}")
+    if limit.cancelled_caught:
+        outcome.failures.append(f"it was not over after {job.seconds + EXTRA_S:g} s")
+    elif done.returncode:
+        outcome.failures.append(f"the client's process ended with {done.returncode}")
     try:
         return msgspec.json.decode(await trio.to_thread.run_sync(found.read_bytes), type=Report)
     except OSError:
@@ -203,5 +199,4 @@ def judge(outcome: Outcome, report: Report | None, job: Job, here: House, record
         outcome.facts = {"version": report.version, "checks": len(report.checks), **report.facts}
         if not report.checks:
             outcome.failures.append("the script checked nothing")
-    if job.scenario != LONG:
-        verify(outcome, job, here, recording)
+    verify(outcome, job, here, recording)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from tests.stock.engines import LETTER_S, STORY, TICKET, conversations
 from tests.stock.house import House
 from tests.stock.job import Job, Outcome
-from tests.stock.wire import Recording
+from tests.stock.wire import Line, Recording
 
 BENIGN = {"response_cancel_not_active"}
 CLOSES = {1000, 1001, 1005}
 EARLY_LETTERS, LATE_LETTERS = 25, 12
 """By so much the heard text may be shorter or longer than the position that the client told: a word and its half."""
+DECIDED_S = 1.0
+"""It may take so long to believe that the user means it; the client plays silence meanwhile."""
 PLAYED_LEAD_S = 0.6
 """Without a client's word on what it played, the server may believe in so much more than the clock allows."""
 
@@ -25,12 +26,10 @@ def verify(outcome: Outcome, job: Job, house: House, recording: Recording) -> No
     outcome.errors = list(errors(recording))
     outcome.failures += [f"error on the wire: {text}" for text in outcome.errors if text.split(":")[0] not in BENIGN]
     outcome.failures += closes(recording)
-    outcome.failures += [f"AURA's log: {text}" for text in complaints(house.log)]
+    outcome.failures += [f"AURA's log: {text}" for text in complaints(house)]
     outcome.failures += grammar(recording)
     if house.engines is not None:
-        outcome.failures += {"barge": barge, "text": text, "tool": tool, "turn": turn, "ptt": turn}.get(
-            job.scenario, nothing
-        )(job, house, recording)
+        outcome.failures += EACH[job.scenario](job, house, recording)
 
 
 def errors(recording: Recording) -> Iterator[str]:
@@ -51,11 +50,13 @@ def closes(recording: Recording) -> Iterator[str]:
             yield f"the upgrade was refused: {line.message[:300]}"
 
 
-def complaints(log: Path) -> Iterator[str]:
-    """Errors in AURA's own log."""
-    if not log.is_file():
+def complaints(house: House) -> Iterator[str]:
+    """Errors in AURA's own log since this was last asked."""
+    if not house.log.is_file():
         return
-    for text in log.read_text(encoding="utf-8", errors="replace").splitlines():
+    lines = house.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    new, house.log_lines = lines[house.log_lines :], len(lines)
+    for text in new:
         try:
             entry = json.loads(text)
         except ValueError:
@@ -66,13 +67,9 @@ def complaints(log: Path) -> Iterator[str]:
 
 
 def grammar(recording: Recording) -> Iterator[str]:
-    """Orders of events that the protocol does not know."""
-    return iter(())
-
-
-def nothing(job: Job, house: House, recording: Recording) -> Iterator[str]:
-    """No more to be said of this scenario."""
-    return iter(())
+    """What the protocol's grammar says."""
+    for call, judge in recording.judges.items():
+        yield from (f"connection {call}, {text}" for text in judge.violations)
 
 
 def requests(house: House) -> list[list[dict[str, Any]]]:
@@ -111,47 +108,62 @@ def barge(job: Job, house: House, recording: Recording) -> Iterator[str]:
     last = [m for m in requests(house) if job.words["over"] in str(m[-1]["content"])]
     if not last:
         yield f"the model was never asked {job.words['over']!r}"
-        return
-    shown = [str(m["content"]) for m in last[-1] if m["role"] == "assistant" and m["content"] != job.replies["typed"]]
-    if len(shown) != 1:
-        yield f"the model was shown {len(shown)} replies of its own instead of the one that was cut off: {shown}"
-        return
-    heard = shown[0].rstrip(" —–-")
-    if not STORY.startswith(heard):
-        yield f"the model was shown words that it did not say: {heard!r}"
-    low, high, source = limits(recording)
-    if not low <= len(heard) <= high:
-        yield f"the model was shown {len(heard)} letters, but {low:.0f} to {high:.0f} were heard by {source}: {heard!r}"
+    else:
+        yield from shown(last[-1], recording)
+
+
+def shown(messages: list[dict[str, Any]], recording: Recording) -> Iterator[str]:
+    """Whether a request to the model holds, of every reply that was cut off, what was heard of it and no more."""
+    stories = [str(m["content"]) for m in messages if m["role"] == "assistant" and str(m["content"])[:9] == STORY[:9]]
+    cut = list(limits(recording))
+    if len(stories) != len(cut):
+        yield f"{len(cut)} replies were cut off and the model was shown {len(stories)}: {stories}"
+    for story, (low, high, source) in zip(reversed(stories), reversed(cut), strict=False):
+        heard = story.rstrip(" —–-")
+        if not STORY.startswith(heard):
+            yield f"the model was shown words that it did not say: {heard!r}"
+        if not low <= len(heard) <= high:
+            yield f"the model was shown {len(heard)} letters, {low:.0f} to {high:.0f} were heard by {source}: {heard!r}"
     after = late_audio(recording)
     if after:
-        yield f"{after} audio deltas of the cut reply after its response.done"
+        yield f"{after} audio deltas of a cut reply after its response.done"
 
 
-def limits(recording: Recording) -> tuple[float, float, str]:
-    """How many letters of the first reply may have been heard: by the client's word, else by the clock."""
-    first, spoken, cut = None, None, cancelled(recording)
+def limits(recording: Recording) -> Iterator[tuple[float, float, str]]:
+    """How many letters of each cut reply may have been heard: by the client's word, else by the clock."""
+    first: dict[str, Line] = {}
+    spoken_at = 0.0
+    told = {m["item_id"]: m["audio_end_ms"] for m in recording.messages("client", "conversation.item.truncate")}
     for line in recording.lines:
-        if line.by == "server" and line.kind == "text" and isinstance(line.message, dict):
-            kind = line.message.get("type")
-            if kind == "response.output_audio.delta" and first is None and line.message["response_id"] == cut:
-                first = line
-            elif kind == "input_audio_buffer.speech_started" and first is not None and spoken is None:
-                spoken = line
-    if first is None or spoken is None:
-        return 0, 0, "nobody"
-    for message in recording.messages("client", "conversation.item.truncate"):
-        if message["item_id"] == first.message["item_id"]:
-            letters = message["audio_end_ms"] / 1000 / LETTER_S
-            return letters - EARLY_LETTERS, letters + LATE_LETTERS, f"truncate at {message['audio_end_ms']} ms"
-    seconds = spoken.at - first.at
-    low, high = (seconds - 1.0) / LETTER_S, (seconds + PLAYED_LEAD_S) / LETTER_S
+        if line.by != "server" or line.kind != "text":
+            continue
+        match line.message.get("type"):
+            case "response.output_audio.delta":
+                first.setdefault(line.message["response_id"], line)
+            case "input_audio_buffer.speech_started":
+                spoken_at = line.at
+            case "response.done" if line.message["response"]["status"] == "cancelled":
+                begin = first.get(line.message["response"]["id"])
+                if begin is not None:
+                    yield limit(begin, spoken_at, told.get(begin.message["item_id"]))
+
+
+def limit(begin: Line, spoken_at: float, told_ms: int | None) -> tuple[float, float, str]:
+    """The least and the most letters that were heard of one reply, and who says so."""
+    if told_ms is not None:
+        letters = told_ms / 1000 / LETTER_S
+        return letters - EARLY_LETTERS, letters + LATE_LETTERS, f"truncate at {told_ms} ms"
+    seconds = spoken_at - begin.at
+    low, high = (seconds - DECIDED_S) / LETTER_S, (seconds + PLAYED_LEAD_S) / LETTER_S
     return low - EARLY_LETTERS, high + LATE_LETTERS, f"the clock, {seconds:.2f} s"
 
 
-def cancelled(recording: Recording) -> str:
-    """The response that was cut off."""
-    done = (message["response"] for message in recording.messages("server", "response.done"))
-    return next((response["id"] for response in done if response["status"] == "cancelled"), "")
+def long(job: Job, house: House, recording: Recording) -> Iterator[str]:
+    """The same of every reply that was cut off in the course of a long conversation, as far as the model remembers."""
+    last = requests(house)[-1]
+    remembered = sum(str(m["content"])[:9] == STORY[:9] for m in last if m["role"] == "assistant")
+    found = list(shown(last, recording))
+    yield from found[1:] if 0 < remembered < job.barges else found
 
 
 def late_audio(recording: Recording) -> int:
@@ -163,3 +175,6 @@ def late_audio(recording: Recording) -> int:
         elif message["type"] == "response.output_audio.delta":
             late += message["response_id"] in over
     return late
+
+
+EACH = {"turn": turn, "ptt": turn, "text": text, "tool": tool, "barge": barge, "long": long}

@@ -4,10 +4,11 @@
         proxy.record(Path("call.jsonl"))
         ... a client dials proxy.port ...
 
-Bytes pass unchanged; what is recorded is read from a copy of them. With TLS it ends the client's connection with its own
-certificate and opens one of its own to the server. A line is `{at, call, by, kind, message}`: seconds since the
-recording began, the connection's number, "client" or "server", and "head", "text", "binary", "ping", "pong", "close" or
-"end" (the TCP connection, not the WebSocket). Keys are never written.
+Bytes pass unchanged; what is recorded is read from a copy of them. With TLS it ends the client's connection with its
+own certificate and opens one of its own to the server. A line is `{at, call, by, kind, message}`: seconds since the
+recording began, the connection's number, "client" or "server", and "head", "text", "binary", "ping", "pong", "close"
+or "end" (the TCP connection, not the WebSocket). Keys are never written. Every connection is judged by the protocol's
+grammar as it goes.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from __future__ import annotations
 import json
 import re
 import ssl
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,9 +27,15 @@ from typing import Any, Literal
 import trio
 from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
 
+try:
+    from aura.core.wire.grammar import Grammar
+except ImportError:  # not there yet
+    Grammar = None
+
 Side = Literal["client", "server"]
 HEAD_BYTES_MAX = 65536
 DIAL_TIMEOUT_S = 10.0
+LAST_MOMENT_S = 1.0
 READ_BYTES = 65536
 SECRETS = (
     (re.compile(r"(?im)^((?:authorization|api-key|cookie)\s*:).*$"), r"\1 ***"),
@@ -50,10 +58,11 @@ class Line:
     kind: str
     message: Any = None
 
-    def json(self, *, sound: bool) -> str:
-        """As it is written; without `sound`, base64 audio is replaced by its length."""
-        shown = {"at": round(self.at, 4), "call": self.call, "by": self.by, "kind": self.kind}
-        return json.dumps({**shown, "message": self.message if sound else without_sound(self.message)})
+    def json(self) -> str:
+        """As it is written."""
+        message = self.message.hex() if isinstance(self.message, bytes) else self.message
+        shown = {"at": round(self.at, 4), "call": self.call, "by": self.by, "kind": self.kind, "message": message}
+        return json.dumps(shown)
 
 
 def without_sound(message: Any) -> Any:
@@ -72,6 +81,33 @@ def redacted(head: str) -> str:
     return head
 
 
+class Judge:
+    """One connection under the protocol's grammar."""
+
+    def __init__(self) -> None:
+        self.grammar = Grammar() if Grammar else None
+        self.violations: list[str] = []
+        self.seen: deque[tuple[float, int]] = deque()  # the last moments: when, and how many events there were
+        self.over = False
+
+    def take(self, at: float, by: Side, kind: str, message: Any) -> None:
+        """One frame. What a client asks in its last moments may stay without an answer."""
+        if self.grammar is None or self.over:
+            return
+        if kind in ("text", "binary"):
+            found = getattr(self.grammar, by)(message)
+            self.seen.append((at, self.grammar.events))
+            while len(self.seen) > 1 and self.seen[1][0] < at - LAST_MOMENT_S:
+                self.seen.popleft()
+        elif kind in ("close", "end"):
+            self.over = True
+            early = [events for when, events in self.seen if when < at - LAST_MOMENT_S]
+            found = self.grammar.end(settled=max(early, default=0), hung_up=by == "client")
+        else:
+            return
+        self.violations += [f"event {v.index}: {v.rule}: {v.text}" for v in found]
+
+
 @dataclass
 class Recording:
     """The frames of the connections made while it is the proxy's recording."""
@@ -79,17 +115,21 @@ class Recording:
     path: Path | None
     began: float
     sound: bool = False
-    keep: bool = True
-    """Whether the lines are kept in memory too."""
+    """Whether audio is kept; otherwise its length is."""
     lines: list[Line] = field(default_factory=list)
+    """All but the client's audio."""
     unwritten: list[str] = field(default_factory=list)
+    judges: dict[int, Judge] = field(default_factory=dict)
 
     def add(self, call: int, by: Side, kind: str, message: Any = None) -> None:
-        line = Line(trio.current_time() - self.began, call, by, kind, message)
-        if self.keep:
+        """Keep a fact."""
+        at = trio.current_time() - self.began
+        self.judges.setdefault(call, Judge()).take(at, by, kind, message)
+        line = Line(at, call, by, kind, message if self.sound else without_sound(message))
+        if not (isinstance(message, dict) and message.get("type") == "input_audio_buffer.append"):
             self.lines.append(line)
         if self.path:
-            self.unwritten.append(line.json(sound=self.sound))
+            self.unwritten.append(line.json())
 
     async def flush(self) -> None:
         """Write what is not written yet."""
@@ -100,9 +140,9 @@ class Recording:
     def messages(self, by: Side, kind: str = "") -> Iterator[dict[str, Any]]:
         """The JSON messages of one side, all or those of one type."""
         for line in self.lines:
-            if line.by == by and line.kind == "text" and isinstance(line.message, dict):
-                if not kind or line.message.get("type") == kind:
-                    yield line.message
+            text = line.by == by and line.kind == "text" and isinstance(line.message, dict)
+            if text and kind in ("", line.message.get("type")):
+                yield line.message
 
 
 def append(path: Path, text: str) -> None:
@@ -189,13 +229,13 @@ class Proxy:
         self.upstream, self.trust = upstream, trust
         self.port = 0
         self.calls = 0
-        self.recording = Recording(None, trio.current_time(), keep=False)
+        self.recording = Recording(None, trio.current_time())
 
-    def record(self, path: Path | None, *, sound: bool = False, keep: bool = True) -> Recording:
+    def record(self, path: Path | None, *, sound: bool = False) -> Recording:
         """A new recording for the connections from now on; an old file of that name goes."""
         if path:
             path.unlink(missing_ok=True)
-        self.recording = Recording(path, trio.current_time(), sound, keep)
+        self.recording = Recording(path, trio.current_time(), sound)
         return self.recording
 
     async def handle(self, client: trio.abc.Stream) -> None:
@@ -254,8 +294,6 @@ async def pump(source: trio.abc.Stream, sink: trio.abc.Stream, half: Half, scope
         pass
     half.end()
     if isinstance(sink, trio.SocketStream):
-        try:
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             await sink.send_eof()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
     scope.deadline = min(scope.deadline, trio.current_time() + 3.0)

@@ -1,9 +1,10 @@
-"""The Agents SDK for Python: it configures, truncates, retrieves and runs functions by itself; the app plays and speaks."""
+"""The Agents SDK for Python: it configures, truncates, retrieves and runs functions; the app plays and speaks."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
@@ -193,37 +194,49 @@ async def barge(job: SimpleNamespace, report: Report, app: App, mic: Mic) -> Non
 
 async def long(job: SimpleNamespace, report: Report, app: App, mic: Mic) -> None:
     """Many turns, some of them broken into, over a long time; everything counted."""
-    began, every = time.monotonic(), max(1, round(job.turns / max(1, job.barges)))
-    counted: Counter[str] = Counter()
-    latencies: list[float] = []
+    began, talk = time.monotonic(), Talk(job, report, app, mic)
+    every = max(1, round(job.turns / max(1, job.barges)))
     for number in range(job.turns):
         await anyio.sleep(max(0.0, began + number * job.gap_s - time.monotonic()))
-        over = job.barges and number % every == every - 1 and counted["barge-ins"] < job.barges
-        done, interrupted = len(app.done), app.interruptions
-        await mic.say(job.clips["ask" if over else "more"])
-        said = time.monotonic()
-        item = app.speaker.item
-        counted["turns"] += 1
-        if not await until(lambda: app.speaker.item != item, 15, f"turn {number}: audio", report):
-            continue
-        latencies.append(app.first_audio_at[app.speaker.item] - said)
-        if over:
-            await until(lambda: app.speaker.played_s > 2.0, 15, f"turn {number}: 2 s of the reply", report)
-            counted["barge-ins"] += 1
-            await mic.say(job.clips["over"])
-            await until(lambda: app.interruptions > interrupted, 5, f"turn {number}: audio_interrupted", report)
-        if await until(lambda: len(app.done) >= done + 1 + bool(over), 15, f"turn {number}: its end", report):
-            counted.update(response["status"] for response in app.done[done:])
-        await app.speaker.drained()
+        over = number % every == every - 1 and talk.counted["barge-ins"] < job.barges
+        await talk.turn(number, over=over)
+    counted = talk.counted
     report.check("every turn was answered", counted["completed"] == job.turns, dict(counted))
-    report.check("every barge-in cut a reply", counted["cancelled"] == job.barges, dict(counted))
-    latencies.sort()
+    report.check(
+        "every barge-in cut a reply", counted["cancelled"] == counted["barge-ins"] == job.barges, dict(counted)
+    )
+    waits = sorted(talk.waits)
     report.facts |= {"counts": dict(counted), "minutes": round((time.monotonic() - began) / 60, 1)}
-    report.facts |= {"first audio after the last word, s": {"p50": median(latencies), "max": round(latencies[-1], 2)}}
+    report.facts |= {"first audio after the last word, s": {"p50": waits[len(waits) // 2], "max": waits[-1]}}
 
 
-def median(ordered: list[float]) -> float:
-    return round(ordered[len(ordered) // 2], 2)
+class Talk:
+    """The turns of a long conversation."""
+
+    def __init__(self, job: SimpleNamespace, report: Report, app: App, mic: Mic) -> None:
+        self.job, self.report, self.app, self.mic = job, report, app, mic
+        self.counted: Counter[str] = Counter()
+        self.waits: list[float] = []
+
+    async def wait(self, true: Callable[[], object], seconds: float, number: int, what: str) -> bool:
+        return await until(true, seconds, f"turn {number}: {what}", self.report)
+
+    async def turn(self, number: int, *, over: bool) -> None:
+        """One question, its answer, and perhaps another question in the middle of it."""
+        app, done, item = self.app, len(self.app.done), self.app.speaker.item
+        await self.mic.say(self.job.clips["ask" if over else "more"])
+        said = time.monotonic()
+        self.counted["turns"] += 1
+        if not await self.wait(lambda: app.speaker.item != item, 15, number, "audio"):
+            return
+        self.waits.append(round(app.first_audio_at[app.speaker.item] - said, 2))
+        if over:
+            await self.wait(lambda: app.speaker.played_s > 2.0, 15, number, "2 s of the reply")
+            self.counted["barge-ins"] += 1
+            await self.mic.say(self.job.clips["over"])
+        if await self.wait(lambda: len(app.done) >= done + 1 + over, 15, number, "its end"):
+            self.counted.update(response["status"] for response in app.done[done:])
+        await app.speaker.drained()
 
 
 SCENES = {"turn": turn, "ptt": ptt, "text": text, "tool": tool, "barge": barge, "long": long}

@@ -1,4 +1,4 @@
-"""What all client scripts share. They run in environments of their own, so this needs anyio alone, which every SDK brings."""
+"""What all client scripts share. They run in environments of their own; anyio is what every SDK brings."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def same(one: str, other: str) -> bool:
 class Mic:
     """A microphone: what is said, and silence at all other times, in real time."""
 
-    def __init__(self, send: Callable[[bytes], Awaitable[Any]], frame_s: float = FRAME_S, rate_hz: int = RATE_HZ) -> None:
+    def __init__(
+        self, send: Callable[[bytes], Awaitable[Any]], frame_s: float = FRAME_S, rate_hz: int = RATE_HZ
+    ) -> None:
         self.send, self.frame_s = send, frame_s
         self.size = 2 * int(rate_hz * frame_s)
         self.waiting = bytearray()
@@ -82,7 +84,7 @@ class Mic:
 
     async def say(self, path: str) -> None:
         """Say it, and return when it is said."""
-        self.waiting += Path(path).read_bytes()
+        self.waiting += await anyio.Path(path).read_bytes()
         self.quiet = anyio.Event()
         await self.quiet.wait()
 
@@ -121,14 +123,14 @@ class Speaker:
 
     async def drained(self) -> None:
         """Until all has sounded."""
-        while (left := self.ends - time.monotonic()) > 0:
+        while (left := self.ends - time.monotonic()) > 0:  # noqa: ASYNC110  (more may be put meanwhile)
             await anyio.sleep(left)
 
 
 async def until(true: Callable[[], object], seconds: float, what: str, report: Report) -> bool:
     """Wait until something is so."""
     with anyio.move_on_after(seconds):
-        while not true():
+        while not true():  # noqa: ASYNC110  (an SDK's state has no event to wait for)
             await anyio.sleep(0.02)
         return True
     report.check(f"{what} within {seconds:g} s", ok=False)

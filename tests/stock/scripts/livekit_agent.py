@@ -1,4 +1,4 @@
-"""LiveKit Agents: an AgentSession on OpenAI's realtime plugin, or on xAI's, with a microphone and a loudspeaker of ours.
+"""LiveKit Agents: an AgentSession on OpenAI's realtime plugin or on xAI's, with a microphone and loudspeaker of ours.
 
 The session's own defaults hold, such as hearing nothing of the user in the first 3 s of the first reply.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
@@ -34,10 +35,8 @@ class Source(io.AudioInput):
 
     async def put(self, pcm: bytes) -> None:
         """A piece of sound; lost while nobody listens."""
-        try:
+        with suppress(anyio.WouldBlock):
             self.send.send_nowait(rtc.AudioFrame(pcm, RATE_HZ, 1, len(pcm) // 2))
-        except anyio.WouldBlock:
-            pass
 
     async def __anext__(self) -> rtc.AudioFrame:
         try:

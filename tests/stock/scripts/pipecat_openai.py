@@ -18,8 +18,14 @@ from loguru import logger
 from pipecat.adapters.schemas.function_schema import FunctionSchema
 from pipecat.adapters.schemas.tools_schema import ToolsSchema
 from pipecat.audio.vad.silero import SileroVADAnalyzer
-from pipecat.frames.frames import Frame, InputAudioRawFrame, InterruptionFrame, LLMRunFrame, OutputAudioRawFrame
-from pipecat.frames.frames import StartFrame
+from pipecat.frames.frames import (
+    Frame,
+    InputAudioRawFrame,
+    InterruptionFrame,
+    LLMRunFrame,
+    OutputAudioRawFrame,
+    StartFrame,
+)
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
@@ -105,7 +111,11 @@ class App:
 
     def texts(self, role: str) -> list[str]:
         """What the context got."""
-        return [str(m.get("content") or "") for m in self.context.get_messages() if m.get("role") == role and m.get("content")]
+        return [
+            str(m.get("content") or "")
+            for m in self.context.get_messages()
+            if m.get("role") == role and m.get("content")
+        ]
 
 
 def tools_of(job: SimpleNamespace) -> dict[str, Any]:
@@ -144,14 +154,19 @@ async def main(job: SimpleNamespace, report: Report) -> None:
         tasks.start_soon(runner.run)
         await app.worker.queue_frames([LLMRunFrame()])
         if await until(lambda: app.texts("assistant"), 20, "the greeting", report):
-            report.check("the greeting", same(app.texts("assistant")[0], job.replies["typed"]) or not job.replies["typed"])
+            report.check(
+                "the greeting", same(app.texts("assistant")[0], job.replies["typed"]) or not job.replies["typed"]
+            )
             await until(lambda: app.mouth.speaker.ends < time.monotonic() + 0.5, 10, "the greeting's end", report)
             await anyio.sleep(0.5)
             mic = Mic(app.ears.put)
             tasks.start_soon(mic.run)
             await SCENES[job.scenario](job, report, app, mic)
         report.check("the functions that ran", len(app.ran) == (job.scenario == "tool"), app.ran)
-        report.facts = {"messages": [str(m) for m in app.context.get_messages()], "interruptions": app.mouth.interruptions}
+        report.facts = {
+            "messages": [str(m) for m in app.context.get_messages()],
+            "interruptions": app.mouth.interruptions,
+        }
         await app.worker.cancel()
         with anyio.move_on_after(3):
             await anyio.sleep(0.5)
@@ -200,7 +215,9 @@ async def barge(job: SimpleNamespace, report: Report, app: App, mic: Mic) -> Non
         return
     interruptions = app.mouth.interruptions
     await mic.say(job.clips["over"])
-    if await until(lambda: same((app.texts("assistant") or [""])[-1], job.replies["over"]), 20, "a second reply", report):
+    if await until(
+        lambda: same((app.texts("assistant") or [""])[-1], job.replies["over"]), 20, "a second reply", report
+    ):
         heard = app.texts("assistant")[1]
         report.check("the context has a part of the first reply", 0 < len(heard) < len(job.replies["ask"]), heard)
         check_sound(report, app)

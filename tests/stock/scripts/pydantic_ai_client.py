@@ -61,7 +61,10 @@ class App:
     def spoken(self, kind: str, speaker: str) -> list[tuple[str, int | None]]:
         """What the session's history says, and where a reply was cut."""
         return [
-            (getattr(part, "transcript", None) or getattr(part, "content", "") or "", getattr(part, "interrupted_at_ms", None))
+            (
+                getattr(part, "transcript", None) or getattr(part, "content", "") or "",
+                getattr(part, "interrupted_at_ms", None),
+            )
             for message in self.session.all_messages()
             if message.kind == kind
             for part in message.parts
@@ -125,7 +128,9 @@ async def turn(job: SimpleNamespace, report: Report, app: App, mic: Mic) -> None
         await app.session.wait_for_playback()
         check_reply(report, app, job.replies["ask"])
         check_sound(report, app)
-    report.check("the user's words are in the history", app.user == [job.words["ask"]] or not job.words["ask"], app.user)
+    report.check(
+        "the user's words are in the history", app.user == [job.words["ask"]] or not job.words["ask"], app.user
+    )
 
 
 async def ptt(job: SimpleNamespace, report: Report, app: App, mic: Mic) -> None:
@@ -137,7 +142,9 @@ async def ptt(job: SimpleNamespace, report: Report, app: App, mic: Mic) -> None:
         await app.session.wait_for_playback()
         check_reply(report, app, job.replies["ask"])
         check_sound(report, app)
-    report.check("the user's words are in the history", app.user == [job.words["ask"]] or not job.words["ask"], app.user)
+    report.check(
+        "the user's words are in the history", app.user == [job.words["ask"]] or not job.words["ask"], app.user
+    )
 
 
 async def text(job: SimpleNamespace, report: Report, app: App, mic: Mic) -> None:
@@ -165,8 +172,12 @@ async def barge(job: SimpleNamespace, report: Report, app: App, mic: Mic) -> Non
     await mic.say(job.clips["over"])
     if await until(lambda: app.turns > before and len(app.replies) > 1, 15, "a second reply", report):
         await app.session.wait_for_playback()
-        said, cut_ms = app.replies[0]  # no position when all that the server had sent was played: it holds before it cuts
-        report.check("the history has the beginning of the first reply", job.replies["ask"].startswith(said) and said, said)
+        said, cut_ms = app.replies[
+            0
+        ]  # no position when all that the server had sent was played: it holds before it cuts
+        report.check(
+            "the history has the beginning of the first reply", job.replies["ask"].startswith(said) and said, said
+        )
         report.check("the history does not have it whole", len(said) < len(job.replies["ask"]) or not said, said)
         report.check("it was cut where it was heard", cut_ms is None or 2000 < cut_ms < 6000, cut_ms)
         check_reply(report, app, job.replies["over"])
