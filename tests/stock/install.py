@@ -17,13 +17,16 @@ AT_ONCE = 2
 
 
 async def install(clients: list[Client], say: trio.MemorySendChannel[str], limit_s: float = LIMIT_S) -> bool:
-    """Install what is missing, two at a time; whether all is there."""
+    """Install what is missing, two at a time; whether nothing failed. Without npm the clients for Node are left out."""
     homes = dict.fromkeys(client.home for client in clients if client.home and not client.installed)
     limiter, good = trio.CapacityLimiter(AT_ONCE), list[bool]()
 
     async def one(home: str) -> None:
         async with limiter:
             began = trio.current_time()
+            if home == "node" and shutil.which("npm") is None:
+                await say.send("node: skipped, npm is missing: install Node.js")
+                return
             problem = await into(home, limit_s)
             good.append(not problem)
             await say.send(f"{home}: {problem or 'installed'} ({trio.current_time() - began:.0f} s)")
@@ -59,9 +62,7 @@ async def python(folder: Path, home: str) -> str:
 
 async def node(folder: Path) -> str:
     """A node_modules; its own Node comes with it, by the script of the package `node`."""
-    npm = shutil.which("npm")
-    if npm is None:
-        return "npm is missing: install Node.js"
+    npm = shutil.which("npm") or "npm"
     await trio.to_thread.run_sync(shutil.copy, HERE / "package.json", folder / "package.json")
     return await run([npm, "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"], folder)
 

@@ -12,6 +12,7 @@ from tests.stock.job import Job, Outcome
 from tests.stock.wire import Line, Recording
 
 BENIGN = {"response_cancel_not_active"}
+SHOWN = 5
 CLOSES = {1000, 1001, 1005}
 EARLY_LETTERS, LATE_LETTERS = 25, 12
 """By so much the heard text may be shorter or longer than the position that the client told: a word and its half."""
@@ -69,7 +70,9 @@ def complaints(house: House) -> Iterator[str]:
 def grammar(recording: Recording) -> Iterator[str]:
     """What the protocol's grammar says."""
     for call, judge in recording.judges.items():
-        yield from (f"connection {call}, {text}" for text in judge.violations)
+        yield from (f"connection {call}, {text}" for text in judge.violations[:SHOWN])
+        if len(judge.violations) > SHOWN:
+            yield f"connection {call}: {len(judge.violations) - SHOWN} more violations of the grammar"
 
 
 def requests(house: House) -> list[list[dict[str, Any]]]:
