@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     import aura.providers.offline.vad
     import aura.providers.openai.settings
     import aura.server.settings
-    import aura.session.replies
     import aura.session.session
+    import aura.session.setup
     import aura.stages.listen
     import aura.stages.speak
     import aura.stages.think
@@ -71,7 +71,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Every setting of a running AURA. A field here is a section: its annotation says where the section is defined."""
 
     server: aura.server.settings.ServerSettings
-    assistant: aura.session.replies.ReplySettings
+    assistant: aura.session.setup.ReplySettings
     engines: EngineSettings
     openai: aura.providers.openai.settings.OpenAISettings
     compatible: aura.providers.openai.settings.CompatibleSettings

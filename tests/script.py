@@ -45,9 +45,9 @@ from aura.providers.observed import observed
 from aura.session.build import Sections, Who, hold
 from aura.session.client import Client
 from aura.session.desk import Desk
-from aura.session.line import Ended, Line
-from aura.session.replies import Setup
+from aura.session.line import Back, Ended, Interrupted, Line, Lost, Received
 from aura.session.session import Fact, Session, SessionSettings, Tap
+from aura.session.setup import Setup
 from aura.session.steps import RecordedLine, RecordedSteps, Steps
 from aura.session.taps import journal_tap, timing_tap
 from aura.stages.transcribe import TranscribeSettings
@@ -229,7 +229,7 @@ class Scene:
     session: Session
     desk: Desk
     user: User
-    inbox: trio.MemorySendChannel[str | bytes]
+    inbox: trio.MemorySendChannel[Received]
     ended = ""
 
     async def until_ended(self) -> None:
@@ -241,8 +241,25 @@ class Scene:
         self.sent: list[tuple[float, str | bytes]] = []
         self.blocked: trio.Event | None = None
         self.over = trio.Event()
+        self.lost = False
+        self.switches: list[int] = []
+        """How many messages had been sent when a new connection took over."""
 
-    async def receive(self) -> str | bytes:
+    def switch(self) -> None:
+        """The session speaks to the new connection from now on."""
+        self.lost = False
+        self.switches.append(len(self.sent))
+
+    def lose(self) -> None:
+        """The connection breaks off."""
+        self.lost = True
+        self.inbox.send_nowait(Lost("closed 1006"))
+
+    def return_(self, item_id: str = "", played_ms: int = 0) -> None:
+        """The client is back."""
+        self.inbox.send_nowait(Back(item_id, played_ms))
+
+    async def receive(self) -> Received:
         try:
             return await self._inbox.receive()
         except trio.EndOfChannel:
@@ -252,10 +269,12 @@ class Scene:
         if self.blocked is not None:
             await self.blocked.wait()
         await trio.lowlevel.checkpoint()
+        if self.lost:
+            raise Interrupted
         self.sent += [(trio.current_time(), m) for m in messages]
 
     def connect(self) -> None:
-        self.inbox, self._inbox = trio.open_memory_channel[str | bytes](1000)
+        self.inbox, self._inbox = trio.open_memory_channel[Received](1000)
 
     def names(self) -> list[str]:
         """Names of all facts so far."""
@@ -354,6 +373,8 @@ async def stage(
     turns: TurnSettings | None = None,
     options: dict[str, Any] | None = None,
     greeting: str = "",
+    session: SessionSettings | None = None,
+    who: Who | None = None,
     record: Path | None = None,
 ) -> AsyncIterator[Scene]:
     """Run a conversation in the background of the block; leaving the block hangs up.
@@ -366,13 +387,15 @@ async def stage(
     scene.tts = Voicebox(first_audio_s)
     kit = Kit(scene.stt, scene.chat, scene.tts, scene.tts, Detector, Tools())
     sections = Sections(
-        setup.reply, fsm or FsmSettings(), SessionSettings(greeting), DialogueSettings(), turns or TurnSettings(),
+        setup.reply, fsm or FsmSettings(), session or SessionSettings(greeting), DialogueSettings(),
+        turns or TurnSettings(),
         transcribe=TranscribeSettings(answer_s=3.0), think=setup.think, speak=setup.speak,
         sentences=setup.sentences, playout=setup.playout,
     )  # fmt: skip
 
     ready = trio.Event()
     setting = Setting(scene, kit)
+    setting.who = who or setting.who
     scene.user = User(scene, setting.speak)
     if record is not None:
         setting.record(record, sections)

@@ -118,10 +118,11 @@ def test_items_of_the_client_have_their_role_and_can_be_deleted() -> None:
     history.item("i2", "assistant", "Salut.")
     said(history, 1, 1, "Oui.")
     assert lines(history)[1:] == ["u:Hello.", "s:Speak French.", "a:Salut.", "a:Oui."]
-    history.delete(item="i1")
-    history.delete(reply=1)
-    history.delete(turn=1)
-    history.delete(item="unknown", turn=9, reply=9)
+    history.delete(("item", "i1"))
+    history.delete(("reply", 1))
+    history.delete(("turn", 1))
+    for unknown in (("item", "unknown"), ("turn", 9), ("reply", 9), ("call", "unknown")):
+        history.delete(unknown)
     assert lines(history)[1:] == ["a:Salut."]
 
 

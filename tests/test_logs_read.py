@@ -272,6 +272,10 @@ def test_every_fact_is_known_to_the_reader():
             "retryable",
             "what",
             "on",
+            "start_ms",
+            "end_ms",
+            "aside",
+            "status",
         }
         assert known <= set(collect.shapes.Fact.__struct_fields__), kind
 

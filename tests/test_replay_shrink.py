@@ -22,7 +22,7 @@ from aura.core.journal import decode
 from aura.core.ports import Finished, TextDelta, Transcript
 from aura.providers import observed
 from aura.session.build import Sections
-from aura.session.replies import Setup
+from aura.session.setup import Setup
 from aura.stages import listen
 from aura.stages.think import ThinkSettings
 from aura.storage.tapes import Tape

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from aura.core import effects as fx
 from aura.core import events as ev
-from aura.core import fsm
+from aura.core import fsm, machine
 from aura.core.fsm import Conversation
 from aura.core.guards import FsmSettings
 from aura.core.journal import Entry, Header, Lost, Reader, decode, encode, redact
@@ -80,16 +80,16 @@ CHANGES = [
 def test_a_changed_rule_is_caught_at_the_first_fact_it_is_about(rule: Row, monkeypatch: pytest.MonkeyPatch) -> None:
     old = next(r for r in TABLE if (r.event, r.states, r.when) == (rule.event, rule.states, "") and r != rule)
     rows = [rule if row is old else row for row in TABLE]
-    machine = type(fsm.MACHINE)(
+    changed = type(fsm.MACHINE)(
         model=None,
         states=list(STATES),
         initial="idle",
-        transitions=[fsm._transition(row) for row in rows],
+        transitions=[machine._transition(row) for row in rows],
         auto_transitions=False,
     )
     entries = decode(BARGE_IN.read_bytes()).entries
     right = next(e for e in entries if type(e.event) is rule.event and e.was in rule.states.split())
-    monkeypatch.setattr(fsm, "MACHINE", machine)
+    monkeypatch.setattr(fsm, "MACHINE", changed)
 
     code, text = shown(BARGE_IN)
 

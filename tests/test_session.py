@@ -10,8 +10,8 @@ from trio.testing import MockClock
 from aura.core.errors import AuthFailed, StreamCut, Unavailable
 from aura.core.guards import FsmSettings
 from aura.core.ports import ToolCall
-from aura.session.replies import ReplySettings, Setup
 from aura.session.run import SLOW
+from aura.session.setup import ReplySettings, Setup
 from tests.script import Scene, stage
 
 QUESTION = "what time does the museum open"

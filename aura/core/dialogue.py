@@ -68,6 +68,12 @@ class Call(msgspec.Struct, frozen=True, tag=True):
 Entry = UserTurn | Item | Reply | Call
 
 
+Key = tuple[Literal["turn", "reply", "item", "call"], int | str]
+"""Names an entry: by the number of the turn or reply, or the id of the client's item or of the call."""
+Place = Key | Literal["root"] | None
+"""Where an entry goes: behind another, in front of all, or (None) at the end."""
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """A whole dialogue, to be stored and restored."""
 
@@ -125,46 +131,61 @@ class Dialogue:
         """A reply had a function run; without a result for now if the client runs it."""
         self._put(Call(turn, reply, call, result), lambda old: isinstance(old, Call) and old.call.id == call.id)
 
-    def tool_output(self, call_id: str, result: str) -> bool:
-        """The result of a call; False if there was no such call (nothing is kept then: engines would refuse it)."""
+    def client_call(self, call: ToolCall, after: Place = None) -> None:
+        """A function call that the client itself puts into the conversation (it replays a history)."""
+        self._insert(Call(0, 0, call), lambda old: isinstance(old, Call) and old.call.id == call.id, after)
+
+    def tool_output(self, call_id: str, result: str | None) -> bool:
+        """The result of a call (None: it is taken back); False if there was no such call.
+
+        Then nothing is kept: engines would refuse it.
+        """
         old = next((entry for entry in self.entries if isinstance(entry, Call) and entry.call.id == call_id), None)
         if old is not None:
             self.tool(old.reply, old.turn, old.call, result)
         return old is not None
 
-    def item(self, item_id: str, role: Role, text: str) -> None:
-        """A text from the client joins at the end of the conversation."""
-        turn = max((entry.turn for entry in self.entries), default=0)
-        self._put(Item(turn, item_id, role, text), lambda old: isinstance(old, Item) and old.id == item_id)
+    def item(self, item_id: str, role: Role, text: str, after: Place = None) -> None:
+        """A text from the client joins the conversation: at the end, in front of everything, or behind an entry."""
+        self._insert(Item(0, item_id, role, text), lambda old: isinstance(old, Item) and old.id == item_id, after)
 
-    def delete(self, *, item: str | None = None, turn: int | None = None, reply: int | None = None) -> None:
-        """Take out the client's item of that id, the user's words of a turn, or a reply; unknown ones are no error."""
-
-        def meant(entry: Entry) -> bool:
-            match entry:
-                case UserTurn():
-                    return entry.turn == turn
-                case Item():
-                    return entry.id == item
-                case _:
-                    return entry.reply == reply
-
-        self._change(tuple(entry for entry in self.entries if not meant(entry)))
+    def delete(self, place: Key) -> None:
+        """Take out an entry; an unknown one is no error."""
+        self._change(tuple(entry for entry in self.entries if not _is(entry, place)))
 
     # ---- what the model is shown
 
-    def messages(self) -> tuple[Message, ...]:
-        """The conversation for the model."""
-        return self._render(self.entries)
+    def messages(self, instructions: str | None = None) -> tuple[Message, ...]:
+        """The conversation for the model; `instructions` take the place of the conversation's own this once."""
+        return self._render(self.entries, instructions)
 
-    def preview(self, turn: int, text: str) -> tuple[Message, ...]:
+    def preview(self, turn: int, text: str, instructions: str | None = None) -> tuple[Message, ...]:
         """The same as if the user had said `text` in that turn; for drafts. The history stays as it is."""
-        return self._render(_with_user(self.entries, turn, text))
+        return self._render(_with_user(self.entries, turn, text), instructions)
+
+    def system(self, instructions: str | None = None) -> tuple[Message, ...]:
+        """What the model is told about its part, as its first message."""
+        told = self._snapshot.instructions if instructions is None else instructions
+        return (Message("system", told),) if told else ()
 
     # ---- inside
 
-    def _render(self, entries: tuple[Entry, ...]) -> tuple[Message, ...]:
-        system = (Message("system", self._snapshot.instructions),) if self._snapshot.instructions else ()
+    def _insert(self, entry: Item | Call, same: Callable[[Entry], bool], after: Place) -> None:
+        """Put the client's own entry where it belongs; it gets the turn of what it stands behind."""
+        at = len(self.entries)
+        if after == "root":
+            at = 0
+        elif after is not None:
+            at = max((index + 1 for index, old in enumerate(self.entries) if _is(old, after)), default=at)
+        turn = self.entries[at - 1].turn if at else 0
+        entry = msgspec.structs.replace(entry, turn=turn)
+        if any(same(old) for old in self.entries):
+            self._put(entry, same)
+        else:
+            self._change(_inserted(self.entries, at, entry))
+
+    def _render(self, entries: tuple[Entry, ...], instructions: str | None) -> tuple[Message, ...]:
+        system = self.system(instructions)
         shown = [message for entry in entries for message in _shown(entry, self._settings.pending_tool_text)]
         return (*system, *_recent(_joined(shown), self._settings))
 
@@ -187,6 +208,19 @@ class Dialogue:
             self._snapshot = Snapshot(text, entries, old.version + 1)
 
 
+def _is(entry: Entry, place: Key) -> bool:
+    kind, name = place
+    match entry:
+        case UserTurn():
+            return kind == "turn" and entry.turn == name
+        case Item():
+            return kind == "item" and entry.id == name
+        case Reply():
+            return kind == "reply" and entry.reply == name
+        case Call():
+            return (kind, name) in (("call", entry.call.id), ("reply", entry.reply))  # a reply goes with its calls
+
+
 def _inserted(entries: tuple[Entry, ...], index: int, entry: Entry) -> tuple[Entry, ...]:
     return (*entries[:index], entry, *entries[index:])
 
@@ -205,7 +239,7 @@ def _shown(entry: Entry, pending: str) -> Iterator[Message]:
     match entry:
         case UserTurn():
             yield Message("user", entry.text.strip())
-        case Item():
+        case Item() if entry.text:
             yield Message(entry.role, entry.text)
         case Call():
             yield Message("assistant", "", tool_calls=(entry.call,))

@@ -53,6 +53,14 @@ class CommitTurn(Effect, frozen=True, tag=True):
     turn: int
 
 
+class TimeOut(Effect, frozen=True, tag=True):
+    """A stretch of silence counts as a turn in which nothing was said."""
+
+    turn: int
+    start_ms: int
+    end_ms: int
+
+
 class StartReply(Effect, frozen=True, tag=True):
     """Start to answer. A draft works behind a closed gate until it is released."""
 
@@ -128,6 +136,14 @@ class ResumeOutput(Effect, frozen=True, tag=True):
     reply: int
 
 
+class Suspend(Effect, frozen=True, tag=True):
+    """There is nobody to speak to: keep everything as it is."""
+
+
+class Restore(Effect, frozen=True, tag=True):
+    """Tell the client where the conversation stands, and go on from what it has heard."""
+
+
 class Postpone(Effect, frozen=True, tag=True):
     """Keep this text until nobody has the floor."""
 
@@ -152,6 +168,7 @@ AnyEffect = (
     | DropTurn
     | EndTurn
     | CommitTurn
+    | TimeOut
     | StartReply
     | ReleaseReply
     | Respond
@@ -163,6 +180,8 @@ AnyEffect = (
     | UnbrakeOutput
     | HoldOutput
     | ResumeOutput
+    | Suspend
+    | Restore
     | Postpone
     | Refuse
     | Close

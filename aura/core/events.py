@@ -120,6 +120,12 @@ class ToolFinished(ReplyEvent, frozen=True, tag=True):
     name: str
 
 
+class FunctionRequested(ReplyEvent, frozen=True, tag=True):
+    """The client is to run a function; what it returns comes with a request of its own."""
+
+    name: str
+
+
 class SentenceReady(ReplyEvent, frozen=True, tag=True):
     """A speakable sentence is complete."""
 
@@ -182,6 +188,43 @@ class AnswersSwitched(Event, frozen=True, tag=True):
     on: bool
 
 
+class InterruptionsSwitched(Event, frozen=True, tag=True):
+    """The client wants speech over a reply to end it, or to wait until it is over (`interrupt_response`)."""
+
+    on: bool
+
+
+class IdleTimedOut(Event, frozen=True, tag=True):
+    """Nobody has said anything for so long that the assistant is to go on (`idle_timeout_ms`)."""
+
+    start_ms: int
+    """Microphone time at which the silence began."""
+    end_ms: int
+
+
+class ConnectionLost(Event, frozen=True, tag=True):
+    """The client's connection is gone; it may come back with a new one."""
+
+    why: str
+
+
+class ConnectionResumed(Event, frozen=True, tag=True):
+    """The client is back."""
+
+
+class AsideBegan(Event, frozen=True, tag=True):
+    """A response outside the conversation is being made; it has nothing to do with who has the floor."""
+
+    aside: int
+
+
+class AsideEnded(Event, frozen=True, tag=True):
+    """It is over."""
+
+    aside: int
+    status: str
+
+
 class SayRequested(Event, frozen=True, tag=True):
     """The server itself has something to say: a greeting, a timer."""
 
@@ -207,6 +250,7 @@ AnyEvent = (
     | FirstTokenArrived
     | ToolCalled
     | ToolFinished
+    | FunctionRequested
     | SentenceReady
     | FirstAudioArrived
     | ReplyStarted
@@ -218,6 +262,12 @@ AnyEvent = (
     | ReplyCancelled
     | HistoryChanged
     | AnswersSwitched
+    | InterruptionsSwitched
+    | IdleTimedOut
+    | ConnectionLost
+    | ConnectionResumed
+    | AsideBegan
+    | AsideEnded
     | SayRequested
     | SessionClosing
 )

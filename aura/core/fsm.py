@@ -14,16 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any
 
 import msgspec
-from transitions import Event as Trigger
-from transitions import EventData, Machine, Transition
 
 from aura.core import effects as fx
 from aura.core import events as ev
-from aura.core.guards import Answer, FsmSettings, Moment
-from aura.core.table import STATES, TABLE, Row, State
+from aura.core.guards import Answer, FsmSettings, Moment, Talk
+from aura.core.machine import build
+from aura.core.table import State
 
 
 class Verdict(StrEnum):
@@ -47,9 +45,8 @@ class Step(msgspec.Struct, frozen=True):
 class Conversation(Moment):
     """The state of one conversation and the rules of `TABLE`. Synchronous, no clock, no I/O."""
 
-    state: State
     trigger: Callable[..., bool]
-    """Both are set by the machine."""
+    """Set by the machine."""
 
     def __init__(self, settings: FsmSettings | None = None) -> None:
         self.settings = settings or FsmSettings()
@@ -57,9 +54,9 @@ class Conversation(Moment):
         self.reply: Answer | None = None
         self.draft: Answer | None = None
         self.resume_to: State = "idle"
-        self.ended_at_ms: int | None = None
         self.cut_off: State | None = None
-        self.drafts = 0
+        self.talk = Talk()
+        self.owed = False
         self.closed = False
         self._numbers = 0
         self._bug = False
@@ -97,7 +94,7 @@ class Conversation(Moment):
 
     def new_turn(self, _: ev.Event) -> None:
         self.turn += 1
-        self.drafts, self.ended_at_ms = 0, None
+        self.talk = Talk()
 
     def open_turn(self, event: ev.Event) -> None:
         self.new_turn(event)
@@ -106,6 +103,28 @@ class Conversation(Moment):
     def open_tentative(self, event: ev.Event) -> None:
         self.new_turn(event)
         self._order(fx.OpenTurn(self.turn, at_ms(event), tentative=True))
+
+    def open_beside(self, event: ev.Event) -> None:
+        """The user speaks while the reply goes on: it is a turn, but it ends nothing."""
+        self.open_turn(event)
+        self.talk.beside = True
+
+    def settle_beside(self, event: ev.Event) -> None:
+        """Its words belong to the history at once; they are answered when the reply is over."""
+        self.settle(event)
+        self.talk.beside = False
+        self.owed = self.owed or self.answers(event)
+
+    def leave_beside(self, _: ev.Event) -> None:
+        self.talk.beside = False
+
+    def take_floor(self, _: ev.Event) -> None:
+        """The reply is over and the user is still speaking: it is their turn now, and all is answered at its end."""
+        self.talk.beside, self.owed = False, False
+
+    def answer_owed_turn(self, event: ev.Event) -> None:
+        self.owed = False
+        self.request(event)
 
     def hold(self, _: ev.Event) -> None:
         assert self.reply
@@ -121,10 +140,10 @@ class Conversation(Moment):
         self._order(fx.UnbrakeOutput(self.reply.number))
 
     def go_on(self, _: ev.Event) -> None:
-        self.ended_at_ms = None
+        self.talk.ended_at_ms = None
 
     def start_draft(self, _: ev.Event) -> None:
-        self.drafts += 1
+        self.talk.drafts += 1
         self.draft = self._answer("speech")
         self._order(fx.StartReply(self.draft.number, self.turn, "speech", draft=True))
 
@@ -144,11 +163,11 @@ class Conversation(Moment):
         self._order(fx.EndTurn(self.turn, -1))
 
     def note_end(self, event: ev.Event) -> None:
-        self.ended_at_ms = at_ms(event)
+        self.talk.ended_at_ms = at_ms(event)
 
     def end_noted(self, _: ev.Event) -> None:
-        assert self.ended_at_ms is not None
-        self._order(fx.EndTurn(self.turn, self.ended_at_ms))
+        assert self.talk.ended_at_ms is not None
+        self._order(fx.EndTurn(self.turn, self.talk.ended_at_ms))
 
     def adopt(self, event: ev.Event) -> None:
         assert self.draft
@@ -264,6 +283,11 @@ class Conversation(Moment):
         if source != "speech":
             self.respond(event)
 
+    def hand_over(self, event: ev.Event) -> None:
+        for answer in (self.reply, self.draft):
+            if answer and isinstance(event, ev.FunctionRequested) and answer.number == event.reply:
+                answer.handed_over = True
+
     def finish(self, _: ev.Event) -> None:
         assert self.reply
         self._order(fx.FinishReply(self.reply.number))
@@ -293,6 +317,21 @@ class Conversation(Moment):
         assert isinstance(event, ev.AnswersSwitched)
         self.settings = msgspec.structs.replace(self.settings, auto_reply=event.on)
 
+    def switch_interruptions(self, event: ev.Event) -> None:
+        assert isinstance(event, ev.InterruptionsSwitched)
+        self.settings = msgspec.structs.replace(self.settings, interruptions=event.on)
+
+    def time_out(self, event: ev.Event) -> None:
+        assert isinstance(event, ev.IdleTimedOut)
+        self.new_turn(event)
+        self._order(fx.TimeOut(self.turn, event.start_ms, event.end_ms))
+
+    def suspend(self, _: ev.Event) -> None:
+        self._order(fx.Suspend())
+
+    def restore(self, _: ev.Event) -> None:
+        self._order(fx.Restore())
+
     def close(self, event: ev.Event) -> None:
         self.drop_draft(event)
         if self.reply:
@@ -313,55 +352,5 @@ def at_ms(event: ev.Event) -> int:
     return getattr(event, "at_ms", -1)
 
 
-def _transition(row: Row) -> dict[str, Any]:
-    guard = "unless" if row.when.startswith("!") else "conditions"
-    return {
-        "trigger": row.event.__name__,
-        "source": row.states.split(),
-        "dest": None if row.to in ("=", "bug") else row.to,
-        "before": ["bug"] if row.to == "bug" else row.do.split(),
-        guard: [row.when.removeprefix("!")] if row.when else [],
-    }
-
-
-class Move(Transition):
-    """A transition without what the table has no use for: enter, exit and state-change hooks, and a log line for each.
-
-    Every fact passes here several times, live and replayed; this is three times as fast.
-    """
-
-    def execute(self, event_data: EventData) -> bool:
-        """Take this row if its guard holds."""
-        if not self._eval_conditions(event_data):
-            return False
-        for name in self.before:
-            event_data.machine.callback(name, event_data)
-        if self.dest:
-            event_data.machine.set_state(self.dest, event_data.model)
-        return True
-
-
-class Fact(Trigger):
-    """The rows of one kind of fact, tried from top to bottom; likewise without hooks and queue."""
-
-    def trigger(self, model: object, *args: Any, **kwargs: Any) -> bool:
-        """Decide."""
-        assert isinstance(model, Conversation)
-        event_data = EventData(None, self, self.machine, model, args, kwargs)
-        return any(row.execute(event_data) for row in self.transitions[model.state])
-
-
-class Table(Machine):
-    """The package's machine over the two."""
-
-    transition_cls, event_cls = Move, Fact
-
-
-MACHINE = Table(
-    model=None,
-    states=list(STATES),
-    initial="idle",
-    transitions=[_transition(row) for row in TABLE],
-    auto_transitions=False,
-)
+MACHINE = build()
 """One for all conversations: it keeps nothing but the table."""

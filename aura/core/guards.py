@@ -18,6 +18,19 @@ class FsmSettings(msgspec.Struct, frozen=True):
     """How many speculative replies one turn may start; 0: none but those that tell words over a reply from noise."""
     auto_reply: bool = True
     """Whether a turn that ends is answered without being asked for."""
+    interruptions: bool = True
+    """Whether speech over a reply may end it; if not, it is answered when the reply is over."""
+
+
+class Talk(msgspec.Struct):
+    """What is known of the user's present turn."""
+
+    drafts: int = 0
+    """How many drafts it has started."""
+    ended_at_ms: int | None = None
+    """When it ended, while it is still being decided whether it is a turn at all."""
+    beside: bool = False
+    """It goes on beside a reply that it does not interrupt."""
 
 
 class Answer(msgspec.Struct):
@@ -31,6 +44,8 @@ class Answer(msgspec.Struct):
     """The words it answers are transcribed (or none are needed)."""
     told: bool = False
     """History and client know of it."""
+    handed_over: bool = False
+    """It asked the client to run a function: it may end without a word."""
     attempts: int = 0
     failure: ev.StageFailed | None = None
 
@@ -38,6 +53,8 @@ class Answer(msgspec.Struct):
 class Moment:
     """A conversation as the guards see it. Each guard gets the fact that is being decided."""
 
+    state: State
+    """Set by the machine."""
     settings: FsmSettings
     reply: Answer | None
     """The reply that the client knows of, or will hear next."""
@@ -45,27 +62,41 @@ class Moment:
     """The reply in the making behind a closed gate."""
     resume_to: State
     """Where a dismissed overlap leads back to."""
-    ended_at_ms: int | None
-    """When the tentative turn ended, if it did."""
+    talk: Talk
+    owed: bool
+    """A turn that ended beside the reply waits to be answered."""
     cut_off: State | None
     """In which state the last reply was when the user, or a noise, ended it."""
-    drafts: int
-    """How many drafts the turn has started."""
 
     def has_draft(self, _: ev.Event) -> bool:
         return self.draft is not None
 
     def may_draft(self, _: ev.Event) -> bool:
-        return self.draft is None and self.drafts < self.settings.drafts_max
+        return self.draft is None and self.talk.drafts < self.settings.drafts_max
 
     def over(self, _: ev.Event) -> bool:
-        return self.ended_at_ms is not None
+        return self.talk.ended_at_ms is not None
 
     def over_unasked(self, event: ev.Event) -> bool:
         return self.over(event) and not self.answers(event)
 
     def answers(self, _: ev.Event) -> bool:
         return self.settings.auto_reply
+
+    def waits_its_turn(self, _: ev.Event) -> bool:
+        return not self.settings.interruptions
+
+    def beside(self, _: ev.Event) -> bool:
+        return self.talk.beside
+
+    def answer_owed(self, _: ev.Event) -> bool:
+        return self.owed
+
+    def beside_wordless(self, event: ev.Event) -> bool:
+        return self.beside(event) and self.without_words(event)
+
+    def owed_wordless(self, event: ev.Event) -> bool:
+        return self.owed and self.without_words(event)
 
     def was_speaking(self, _: ev.Event) -> bool:
         return self.resume_to == "speaking"
@@ -103,8 +134,9 @@ class Moment:
 
     def said_nothing(self, _: ev.Event) -> bool:
         """Nothing was audible, though somebody waits for an answer."""
-        return self.reply is not None and self.reply.source in ("speech", "request")
+        reply = self.reply
+        return reply is not None and reply.source in ("speech", "request") and not reply.handed_over
 
     def hopeless(self, event: ev.Event) -> bool:
-        """Even the apology failed."""
-        return self.reply is not None and self.reply.source == "apology"
+        """Even the apology failed, or the client runs a function already, which must not be asked for twice."""
+        return self.reply is not None and (self.reply.source == "apology" or self.reply.handed_over)

@@ -20,6 +20,8 @@ class PlayoutSettings(msgspec.Struct, frozen=True):
     """Audio per message."""
     client_delay_s: float = 0.06
     """How long a client waits after the first audio before it starts to play."""
+    keep_s: float = 5.0
+    """How much of the audio that was sent is kept for a client that loses its connection and comes back."""
 
 
 class PlayClock:
@@ -75,6 +77,12 @@ class PlayClock:
             if self._acked is not None:
                 self._acked = (at, self.heard(at))
             self._paused_at, self._as_of = None, max(self._as_of, at)
+
+    def rewind(self, at: float, position_s: float) -> None:
+        """The client lost what it had not played yet, is back, and gets the audio from this position on once more."""
+        self._position_s = min(self.sent_s, max(0.0, position_s))
+        self._acked = None
+        self._paused_at, self._as_of = None, at + self._settings.client_delay_s
 
     def acknowledge(self, at: float, position_s: float) -> None:
         """The client says how far it has played; it cannot have played what was not sent."""

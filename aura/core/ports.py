@@ -131,6 +131,8 @@ class ChatRequest(msgspec.Struct, frozen=True):
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
     max_tokens: int | None = None
+    tool_choice: str = "auto"
+    """auto, none, required, or the name of the function that must be called."""
 
 
 class ChatModel(Protocol):

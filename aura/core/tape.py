@@ -53,6 +53,10 @@ class TapeHeader(msgspec.Struct, frozen=True, rename={"version": "aura_tape"}):
     from_fact: int = 0
     """A branch had `settings` up to this fact, and `changed` from there on."""
     changed: dict[str, Any] = {}
+    patch: dict[str, Any] = {}
+    """The session configuration that the client's secret carried."""
+    expires_at: int = 0
+    """When the session was to end, Unix seconds."""
     version: int = VERSION
 
 
@@ -82,6 +86,24 @@ class Gone(Outcome, frozen=True, tag="gone"):
     """The connection ended."""
 
     why: str
+
+
+class Lost(Outcome, frozen=True, tag="lost_line"):
+    """The connection broke off; the client may come back."""
+
+    why: str
+
+
+class Back(Outcome, frozen=True, tag="back"):
+    """The client is back on a new connection."""
+
+    item_id: str = ""
+    """What it was playing when it came back, where it says so."""
+    played_ms: int = 0
+
+
+class Interrupted(Outcome, frozen=True, tag="interrupted"):
+    """Nothing could be sent: the connection was lost."""
 
 
 class Done(Outcome, frozen=True, tag="done"):
@@ -158,7 +180,23 @@ class RawSound(Outcome, frozen=True):
     chunk: SpeechChunk
 
 
-AnyOutcome = Text | Audio | Gone | Done | Heard | Item | Sound | ToolDone | Stop | Failed | Crashed | Cancelled
+AnyOutcome = (
+    Text
+    | Audio
+    | Gone
+    | Lost
+    | Back
+    | Interrupted
+    | Done
+    | Heard
+    | Item
+    | Sound
+    | ToolDone
+    | Stop
+    | Failed
+    | Crashed
+    | Cancelled
+)
 
 
 class Step(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):

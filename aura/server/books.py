@@ -100,7 +100,10 @@ class Library:
             return None
         names = {"stt": kit.stt.name, "chat": kit.chat.name, "tts": kit.tts.name, "backup_tts": kit.backup_tts.name}
         tools = kit.toolbox.tools()
-        header = TapeHeader(who.ident, started, trio.current_time(), settings, who.query, names, tools, __version__)
+        header = TapeHeader(
+            who.ident, started, trio.current_time(), settings, who.query, names, tools, __version__,
+            patch=who.patch, expires_at=who.expires_at,
+        )  # fmt: skip
         return self.recordings.begin(header)
 
 

@@ -48,6 +48,8 @@ class ServerSettings(msgspec.Struct, frozen=True):
     """A message that the client's network has not taken after so long closes the conversation with 1008."""
     close_timeout_s: float = 2.0
     """Time for the client to answer a WebSocket close."""
+    resume_grace_s: float = 20.0
+    """How long a conversation waits for a client whose connection broke off. 0: it ends with its connection."""
     drain_grace_s: float = 30.0
     """On shutdown, how long running conversations may go on."""
     operator_key: Secret = msgspec.field(default_factory=Secret)

@@ -11,6 +11,7 @@ from aura.core import events as ev
 from aura.core.dialogue import Dialogue, DialogueSettings
 from aura.core.fsm import Step
 from aura.core.guards import FsmSettings
+from aura.core.limits import RateLimits
 from aura.core.overlap import OverlapSettings
 from aura.core.pacing import PlayoutSettings
 from aura.core.ports import Kit
@@ -18,16 +19,17 @@ from aura.core.sentences import SentenceSettings
 from aura.core.turns import TurnSettings
 from aura.core.wire.ids import id_source
 from aura.core.wire.realtime import RealtimeView
-from aura.core.wire.session_object import Audio, AudioOutput, RealtimeSession, opt_in_patch
+from aura.core.wire.session_object import Audio, AudioInput, AudioOutput, RealtimeSession, Transcription, opt_in_patch
 from aura.providers.offline.vad import VadSettings
 from aura.session.client import Client
 from aura.session.desk import Desk
 from aura.session.ears import Ears
 from aura.session.line import Line
 from aura.session.pipes import open_pipe
-from aura.session.replies import ReplySettings, Setup
 from aura.session.run import converse
 from aura.session.session import Session, SessionSettings, Tap
+from aura.session.setup import ReplySettings, Setup
+from aura.session.shelf import Shelf
 from aura.session.steps import Steps
 from aura.stages.listen import Listener, ListenSettings, OverlapWatch
 from aura.stages.speak import SpeakSettings
@@ -67,15 +69,27 @@ class Who(msgspec.Struct, frozen=True):
 
     ident: str
     query: dict[str, str] = {}
+    patch: dict[str, Any] = {}
+    """The session configuration that its client secret carries."""
+    expires_at: int = 0
+    """When the session ends, Unix seconds; 0: not set."""
 
     def describe(self, sections: Sections) -> RealtimeSession:
-        """The session as the client first sees it."""
+        """The session as the client first sees it. Raises `ProtocolFault` for a patch that cannot be applied."""
+        transcribes = self.query.get("intent") == "transcription" or self.patch.get("type") == "transcription"
         session = RealtimeSession(
             id=self.ident,
-            model=self.query.get("model") or "aura",
+            model=self.query.get("model") or self.patch.get("model") or "aura",
+            type="transcription" if transcribes else "realtime",
+            expires_at=self.expires_at,
             instructions=sections.assistant.instructions,
-            audio=Audio(output=AudioOutput(voice=sections.speak.voice, speed=sections.speak.speed)),
+            audio=Audio(
+                AudioInput(transcription=Transcription() if transcribes else None),
+                AudioOutput(voice=sections.speak.voice, speed=sections.speak.speed),
+            ),
         )
+        if self.patch:
+            session = session.apply({"type": session.type} | self.patch)
         wanted = self.query.get("aura")
         return session.apply(opt_in_patch(wanted)) if wanted else session
 
@@ -95,7 +109,9 @@ async def hold(
     view = RealtimeView(described, id_source(who.ident.encode()))
     out_in, out_out = open_pipe("out")
     mic_in, mic_out = open_pipe("mic")
-    client = Client(view, out_in)
+    settings = sections.session
+    limits = RateLimits(settings.responses_per_minute, settings.tokens_per_minute)
+    client = Client(view, out_in, Shelf(settings.keep_audio_kb), limits)
 
     def make_ears(tell: Callable[[ev.Event], Step], state: Callable[[], str]) -> Ears:
         def recent_words() -> str:

@@ -8,31 +8,64 @@ import trio
 
 from aura.core import effects as fx
 from aura.core import events as ev
+from aura.core.audio import AudioFormat
 from aura.core.data import Chunk
 from aura.core.errors import ProtocolFault
 from aura.core.fsm import Step
+from aura.core.limits import RateLimits
+from aura.core.ports import ToolCall
 from aura.core.timing import TurnTimes
 from aura.core.wire import faults
-from aura.core.wire.realtime import Frame, RealtimeView, Usage
-from aura.session.replies import Reply
+from aura.core.wire.realtime import Frame, RealtimeView
+from aura.core.wire.shapes import IncompleteReason
+from aura.session.reply import Reply
+from aura.session.shelf import Shelf
 
 Reason = Literal["turn_detected", "client_cancelled", "closing"]
+INCOMPLETE: dict[str, IncompleteReason] = {"length": "max_output_tokens", "content_filter": "content_filter"}
+
+
+class Switch:
+    """Stands in the queue where a new connection begins: what is behind it is for that one."""
+
+
+class Last:
+    """Stands in the queue behind the last message of a conversation that is ended on purpose."""
+
+    def __init__(self) -> None:
+        self.left = trio.Event()
+        """Set when everything before it has left."""
+
+
+Outgoing = Frame | Switch | Last
 
 
 class Client:
-    """The outgoing side of a conversation. Nothing here waits but `audio`."""
+    """The outgoing side of a conversation. Nothing here waits but `audio` and `text`."""
 
-    def __init__(self, view: RealtimeView, out: trio.MemorySendChannel[Frame]) -> None:
-        self.view, self.out = view, out
+    def __init__(
+        self, view: RealtimeView, out: trio.MemorySendChannel[Outgoing], shelf: Shelf, limits: RateLimits
+    ) -> None:
+        self.view, self.out, self.shelf, self.limits = view, out, shelf, limits
         self.overflow = trio.Event()
         """Set when the client reads so slowly that not even control messages fit any more."""
+        self.leaving = trio.Event()
+        """Set when the conversation is to end as soon as the client has been told why."""
+        self.last = Last()
         self.why_closed = ""
-        self.metadata: dict[str, str] | None = None
-        """What the client wants to find again in the response it asks for."""
+        self.cause: str | None = None
+        """The client's own id of the message that is being obeyed."""
+        self.input_bytes = 0
+        """How much of the client's audio has arrived, in its input format."""
         self._onsets: dict[int, int] = {}
+        self._told: dict[int, str] = {}
+        """Words of a turn that the client was shown while it was going on."""
 
     def post(self, frames: list[Frame]) -> None:
         """Queue control messages."""
+        self._queue(*frames)
+
+    def _queue(self, *frames: Outgoing) -> None:
         try:
             for frame in frames:
                 self.out.send_nowait(frame)
@@ -62,8 +95,27 @@ class Client:
         """The turn's audio became an item."""
         self.post(self.view.committed(turn))
 
+    def timed_out(self, turn: int, start_ms: int, end_ms: int) -> None:
+        """A silence became a turn without words."""
+        self.post(self.view.idle_timeout(turn, start_ms, end_ms))
+        self.committed(turn)
+        self.transcript(turn, "", 0.0)
+
+    def sound(self, turn: int, audio: bytes) -> None:
+        """What the user said, as it was listened to."""
+        self.shelf.add(self.view.item_of_turn(turn) or "", AudioFormat("pcm16", 16_000), audio)
+
+    def words(self, turn: int, text: str) -> None:
+        """The words of a turn so far. What a recogniser takes back cannot be unsaid: then only the end tells."""
+        told = self._told.get(turn, "")
+        if turn not in self._onsets and text.startswith(told):
+            self.post(self.view.transcript_delta(turn, text[len(told) :]))
+            self._told[turn] = text
+
     def transcript(self, turn: int, text: str, seconds: float) -> None:
         """What the user said."""
+        self.words(turn, text)
+        self._told.pop(turn, None)
         self.post(self.view.transcript(turn, text, seconds))
 
     def transcript_failed(self, turn: int, code: str, message: str) -> None:
@@ -77,10 +129,21 @@ class Client:
         if order.retry_of:
             self.view.stand_in(order.reply, order.retry_of)
 
-    def responding(self, reply: int, turn: int) -> None:
+    def responding(self, reply: Reply, turn: int, *, out_of_band: bool = False) -> None:
         """The reply is announced."""
-        metadata, self.metadata = self.metadata, None
-        self.post(self.view.response_created(reply, turn, metadata))
+        setup = reply.setup
+        self.post(
+            self.view.response_created(
+                reply.order.reply,
+                turn,
+                setup.metadata,
+                modality=setup.modality,
+                voice=setup.speak.voice,
+                output_format=setup.output,
+                max_output_tokens=setup.max_tokens,
+                out_of_band=out_of_band,
+            )
+        )
 
     async def audio(self, reply: Reply, chunk: Chunk) -> None:
         """Send audio, with its sentence's text in front of the first of it. Waits while the client's queue is full."""
@@ -88,6 +151,7 @@ class Client:
         if chunk.first:
             reply.sent = max(reply.sent, chunk.phrase.index + 1)
             self.post(self.view.say(number, chunk.phrase.text))
+        reply.audio.add(reply.ledger.sent / reply.setup.output.rate_hz, chunk)
         reply.ledger.add(
             chunk.phrase.text,
             chunk.samples,
@@ -96,22 +160,50 @@ class Client:
             words=chunk.words,
             spoken=chunk.phrase.spoken,
         )
-        for frame in self.view.audio(number, chunk.payload):
+        frames = self.view.audio(number, chunk.payload)
+        self.shelf.add(self.view.item_of(number) or "", reply.setup.output, chunk.payload)
+        for frame in frames:
             await self.out.send(frame)
 
-    def finished(self, reply: int) -> None:
+    async def text(self, reply: Reply, delta: str) -> None:
+        """Send text of a reply that is read. Waits while the client's queue is full."""
+        for frame in self.view.say(reply.order.reply, delta):
+            await self.out.send(frame)
+
+    def call(self, reply: Reply, call: ToolCall) -> None:
+        """The client is asked to run one of its functions."""
+        self.post(self.view.call(reply.order.reply, call))
+
+    def finished(self, reply: Reply) -> None:
         """The reply was heard to its end."""
-        self.post(self.view.response_done(reply, Usage()))
+        number, usage, reason = reply.order.reply, reply.usage(), INCOMPLETE.get(reply.spent.reason)
+        if reason:
+            self.post(self.view.response_incomplete(number, reason, usage))
+        else:
+            self.post(self.view.response_done(number, usage))
+        self._account(reply)
 
-    def cancelled(self, reply: int, reason: Reason, heard: str, heard_ms: int) -> None:
+    def cancelled(self, reply: Reply, reason: Reason, heard: str, heard_ms: int) -> None:
         """The reply was cut off; `heard` and `heard_ms` are what the user heard of it."""
-        self.view.cut(reply, heard)
-        self.post(self.view.response_cancelled(reply, "client_cancelled" if reason == "closing" else reason))
-        self.post(self.view.flush(reply, heard_ms))
+        number = reply.order.reply
+        if not reply.written:
+            self.view.cut(number, heard)
+            self.shelf.cut(self.view.item_of(number) or "", heard_ms)
+        why = "client_cancelled" if reason == "closing" else reason
+        self.post(self.view.response_cancelled(number, why, reply.usage()))
+        self.post(self.view.flush(number, heard_ms))
+        self._account(reply)
 
-    def failed(self, reply: int, code: str) -> None:
+    def failed(self, reply: Reply, code: str) -> None:
         """The reply ended in an error."""
-        self.post(self.view.response_failed(reply, code, "The reply could not be made."))
+        message = "The reply could not be made."
+        self.post(self.view.response_failed(reply.order.reply, code, message, reply.usage()))
+        self._account(reply)
+
+    def _account(self, reply: Reply) -> None:
+        now = trio.current_time()
+        self.limits.spend(now, reply.usage().wire().total_tokens)
+        self.post(self.view.rate_limits(self.limits.shown(now)))
 
     def hold(self, reply: int) -> bool:
         """Be silent for now; returns whether the client understands that."""
@@ -124,6 +216,23 @@ class Client:
         self.post(self.view.resume(reply, from_ms))
 
     # ---- the rest
+
+    def restored(self, running: list[Reply]) -> None:
+        """The client is back: tell it where the conversation stands, and play on from what it has heard."""
+        now = trio.current_time()
+        self._queue(Switch())
+        self.post(self.view.hello())
+        self.post(self.view.resumed(self.input_bytes))
+        for reply in running:
+            number = reply.order.reply
+            opened = self.view.reopened(number)
+            self.post(opened)
+            if opened and not reply.written:
+                begin_s, pieces = reply.audio.since(reply.clock.heard(now))
+                self.resume(number, round(begin_s * 1000))
+                reply.clock.rewind(now, begin_s)
+                for payload in pieces:
+                    self.post(self.view.audio(number, payload))
 
     def moved(self, step: Step, event: ev.Event) -> None:
         """The conversation changed its state."""
@@ -138,11 +247,18 @@ class Client:
         """What the client asked for cannot be done while `reply` (0: none) is the current one."""
         active = code == "conversation_already_has_active_response"
         running = self.view.response_of(reply) or "not announced yet"
-        self.fault(faults.already_active(running) if active else faults.no_active_response())
+        self.fault(faults.already_active(running, self.cause) if active else faults.no_active_response(self.cause))
 
     def fault(self, fault: ProtocolFault) -> None:
         """A message could not be obeyed."""
         self.post(self.view.fault(fault))
+
+    def leave(self, why: str) -> None:
+        """End the conversation as soon as the client was told all that is on its way."""
+        if not self.leaving.is_set():
+            self.why_closed = why
+            self._queue(self.last)
+            self.leaving.set()
 
     def closing(self, why: str) -> None:
         """The conversation ends; the reason is for the close frame."""

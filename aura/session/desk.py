@@ -11,16 +11,21 @@ import trio
 
 from aura.core import events as ev
 from aura.core.audio import Reframer
+from aura.core.dialogue import Place
 from aura.core.errors import ProtocolFault
+from aura.core.ports import ToolCall
 from aura.core.turns import TurnSettings
 from aura.core.wire import client as msg
 from aura.core.wire import faults
-from aura.core.wire.items import FunctionCallOutput, Message, text_of
+from aura.core.wire.items import ForceMessage, FunctionCall, FunctionCallOutput, Message, audio_of, text_of
 from aura.core.wire.session_object import RealtimeSession, SemanticVad, ServerVad
+from aura.session.asides import Asides
+from aura.session.line import Back, Lost, Received
 from aura.session.session import Session
 
 log = structlog.get_logger()
 
+TOO_MANY_FAULTS = "too many messages that cannot be obeyed"
 COMMIT_MIN_MS = 100
 """Shorter buffers are refused (realtime-protocol.md 1.4)."""
 
@@ -32,19 +37,22 @@ class Desk:
         self, session: Session, mic: trio.MemorySendChannel[bytes], turns: TurnSettings, voices: frozenset[str]
     ) -> None:
         self.session, self.mic, self.turns, self.voices = session, mic, turns, voices
+        self.asides = Asides(session)
         self.client, self.view = session.client, session.client.view
         self._backlog: deque[bytes] = deque()
         """Frames for which the microphone's pipe has no room yet."""
         self._waiting: msg.ClientMessage | None = None
         """A message that is about all audio before it."""
         self._reframer = Reframer(self.view.session.input_format)
+        self._faults: deque[float] = deque()
+        """When the last messages came that could not be obeyed."""
         self._take: dict[type, Callable[..., object]] = {
             msg.Append: self._append,
             msg.SessionUpdate: self._update,
             msg.Commit: self._commit,
             msg.Clear: self._clear,
             msg.ItemCreate: self._create_item,
-            msg.ItemRetrieve: lambda m: self.client.post(self.view.retrieved(m)),
+            msg.ItemRetrieve: self._retrieve_item,
             msg.ItemDelete: self._delete_item,
             msg.ItemTruncate: self._truncate,
             msg.ResponseCreate: self._create_response,
@@ -54,8 +62,11 @@ class Desk:
             msg.Resume: self._unsupported,
         }
 
-    def take(self, raw: str | bytes) -> bool:
+    def take(self, raw: Received) -> bool:
         """Obey one message, or tell the client why not; True if `catch_up` must be awaited before the next one."""
+        if isinstance(raw, Lost | Back):
+            self._connection(raw)
+            return False
         try:
             message = msg.decode(raw, binary=self.view.session.binary)
         except ProtocolFault as fault:
@@ -79,18 +90,38 @@ class Desk:
             self._obey(message)
 
     def _obey(self, message: msg.ClientMessage) -> None:
+        self.client.cause = message.event_id
         try:
             self._take[type(message)](message)
         except ProtocolFault as fault:
             self._refuse(fault)
+        finally:
+            self.client.cause = None
 
     def _refuse(self, fault: ProtocolFault) -> None:
         log.info("client.fault", code=fault.code, param=fault.param)
         self.client.fault(fault)
+        limit, now = self.session.settings.faults_per_minute, trio.current_time()
+        self._faults.append(now)
+        while self._faults[0] <= now - 60.0:
+            self._faults.popleft()
+        if limit and len(self._faults) > limit:
+            self.client.leave(TOO_MANY_FAULTS)
+
+    def _connection(self, event: Lost | Back) -> None:
+        """The client's connection broke off, or it is back on another one."""
+        if isinstance(event, Lost):
+            self.session.tell(ev.ConnectionLost(event.why))
+            return
+        reply = self.session.replies.running.get(self.view.reply_of(event.item_id) or 0)
+        if reply is not None:
+            reply.clock.acknowledge(trio.current_time(), event.played_ms / 1000)
+        self.session.tell(ev.ConnectionResumed())
 
     # ---- audio
 
     def _append(self, message: msg.Append) -> None:
+        self.client.input_bytes += len(message.audio)
         frames = self._reframer.push(message.audio)
         if self.session.listener.manual is not None:
             self.session.listener.manual.extend(frames)
@@ -133,12 +164,8 @@ class Desk:
         old, session = self.view.session, self.session
         if new.input_format != old.input_format:
             self._reframer = Reframer(new.input_format)
-        setup = session.replies.setup
-        session.replies.setup = msgspec.structs.replace(
-            setup,
-            output=new.output_format,
-            speak=msgspec.structs.replace(setup.speak, voice=new.voice, speed=new.speed),
-        )
+            self.client.input_bytes = 0
+        session.replies.setup = session.replies.setup.of_session(new)
         session.dialogue.instruct(new.instructions)
         if new.turn_detection != old.turn_detection:
             if (new.turn_detection is None) != (old.turn_detection is None):
@@ -146,19 +173,49 @@ class Desk:
                 session.tell(ev.SuspicionPassed())
             session.listener.set_manual(new.turn_detection is None)
             session.listener.configure(turn_settings(new.turn_detection, self.turns))
-            auto = new.turn_detection is None or new.turn_detection.create_response
-            if auto != session.conversation.settings.auto_reply:
-                session.tell(ev.AnswersSwitched(auto))
+        self._switch(new)
+
+    def _switch(self, new: RealtimeSession) -> None:
+        """Whether turns are answered, and whether speech interrupts, as the client wants it."""
+        detection, rules = new.turn_detection, self.session.conversation.settings
+        answers = new.type == "realtime" and (detection is None or detection.create_response)
+        interrupts = detection is None or detection.interrupt_response
+        if answers != rules.auto_reply:
+            self.session.tell(ev.AnswersSwitched(answers))
+        if interrupts != rules.interruptions:
+            self.session.tell(ev.InterruptionsSwitched(interrupts))
 
     # ---- replies
 
     def _create_response(self, message: msg.ResponseCreate) -> None:
-        self.client.metadata = message.response.metadata if message.response else None
-        self.session.tell(ev.ReplyRequested())
+        if self.view.session.type == "transcription":
+            text = "A transcription session makes no responses."
+            raise ProtocolFault("invalid_value", text, param="type", event_id=message.event_id)
+        if wait_s := self.client.limits.wait_s(trio.current_time()):
+            text = f"Rate limit reached. Please try again in {wait_s:.1f} s."
+            raise ProtocolFault("rate_limit_exceeded", text, event_id=message.event_id)
+        replies, asked = self.session.replies, message.response
+        if asked and asked.voice:
+            self._know_voice(asked.voice, message.event_id)
+        setup = replies.setup.of_response(asked, self.view) if asked else None
+        if asked and setup and asked.out_of_band:
+            self.asides.start(setup)
+            return
+        replies.asked = setup
+        try:
+            self.session.tell(ev.ReplyRequested())
+        finally:
+            replies.asked = None
+
+    def _know_voice(self, voice: str, event_id: str | None) -> None:
+        if self.voices and voice not in self.voices:
+            raise faults.unknown_voice(voice, self.voices, "response.audio.output.voice", event_id)
 
     def _cancel_response(self, message: msg.ResponseCancel) -> None:
         current = self.session.conversation.reply
         named = self.view.reply_named(message.response_id) if message.response_id else None
+        if named is not None and self.asides.cancel(named):
+            return
         if message.response_id and (current is None or named != current.number):
             raise faults.no_active_response(message.event_id)
         self.session.tell(ev.ReplyCancelled())
@@ -167,19 +224,57 @@ class Desk:
 
     def _create_item(self, message: msg.ItemCreate) -> None:
         message = self.view.admit(message)
+        item, dialogue = message.item, self.session.dialogue
+        if isinstance(item, ForceMessage):
+            self.session.tell(ev.SayRequested(text_of(item)))
+            return
+        after = self._place(message.previous_item_id)
+        if isinstance(item, FunctionCallOutput) and not dialogue.tool_output(item.call_id, item.output):
+            raise faults.unknown_call(item.call_id, message.event_id)
         self.client.post(self.view.text_item(message))
-        item = message.item
         if isinstance(item, Message):
-            self.session.dialogue.item(item.id or "", item.role, text_of(item))
-        elif isinstance(item, FunctionCallOutput):
-            self.session.dialogue.tool_output(item.call_id, item.output)
+            dialogue.item(item.id or "", item.role, text_of(item), after)
+            if item.role == "user" and (audio := audio_of(item)):
+                self._hear_item(item, audio)
+        elif isinstance(item, FunctionCall):
+            dialogue.client_call(ToolCall(item.call_id, item.name, item.arguments), after)
         self.session.tell(ev.HistoryChanged("item"))
 
+    def _place(self, item_id: str | None) -> Place:
+        """Where in the history an item goes that is to stand behind this one."""
+        if item_id is None or item_id == "root":
+            return "root" if item_id else None
+        item = self.view.item(item_id)
+        if isinstance(item, FunctionCall | FunctionCallOutput):
+            return "call", item.call_id
+        reply, turn = self.view.reply_of(item_id), self.view.turn_of(item_id)
+        if reply is not None:
+            return "reply", reply
+        return ("item", item_id) if turn is None or turn < 0 else ("turn", turn)
+
+    def _hear_item(self, item: Message, audio: bytes) -> None:
+        """An item with sound: its words belong to the history, and the client is told of them."""
+        item_id, dialogue = item.id or "", self.session.dialogue
+        reframer = Reframer(self.view.session.input_format)
+        frames = [*reframer.push(audio), *reframer.flush()]
+        self.client.shelf.add(item_id, self.view.session.input_format, audio)
+        turn = self.view.turn_for(item_id)
+        self.session.hear_item(turn, frames, lambda text: dialogue.item(item_id, "user", text))
+
+    def _retrieve_item(self, message: msg.ItemRetrieve) -> None:
+        detection, session = self.view.item(message.item_id), self.view.session
+        ours = isinstance(detection, Message) and detection.role == "assistant"
+        written = session.output_format if ours else session.input_format
+        self.client.post(self.view.retrieved(message, self.client.shelf.take(message.item_id, written)))
+
     def _delete_item(self, message: msg.ItemDelete) -> None:
-        reply = self.view.reply_of(message.item_id)
-        turn = self.view.turn_of(message.item_id) if reply is None else None
+        place, item = self._place(message.item_id), self.view.item(message.item_id)
         self.client.post(self.view.deleted(message))
-        self.session.dialogue.delete(item=message.item_id, turn=turn, reply=reply)
+        self.client.shelf.forget(message.item_id)
+        if isinstance(item, FunctionCallOutput):
+            self.session.dialogue.tool_output(item.call_id, None)
+        elif isinstance(place, tuple):
+            self.session.dialogue.delete(place)
         self.session.tell(ev.HistoryChanged("item"))
 
     def _truncate(self, message: msg.ItemTruncate) -> None:
@@ -187,6 +282,7 @@ class Desk:
         if reply is None:
             raise faults.unknown_item("truncate", message.item_id, message.event_id)
         heard = self.session.truncate(reply, message.audio_end_ms)
+        self.client.shelf.cut(message.item_id, message.audio_end_ms)
         self.client.post(
             self.view.truncated(message.item_id, message.content_index, message.audio_end_ms, heard, message.event_id)
         )

@@ -10,8 +10,9 @@ from aura.core.ports import SpeechToText, Transcript
 from aura.session.pipes import open_pipe
 from aura.session.steps import Steps
 from aura.stages.listen import Listener
-from aura.stages.transcribe import Ear, TranscribeSettings, transcribe
+from aura.stages.transcribe import KEPT_BYTES, Ear, TranscribeSettings, transcribe
 
+FED_AT_ONCE = 50
 log = structlog.get_logger()
 
 
@@ -68,6 +69,20 @@ class Ears:
         """Wait until the history has everything that was said."""
         for known in list(self._committing.values()):
             await known.wait()
+
+    def sound(self, turn: int) -> bytes:
+        """The turn's sound so far; nothing of one that is too long to be kept."""
+        ear = self._open.get(turn)
+        return bytes(ear.kept) if ear and len(ear.kept) <= KEPT_BYTES else b""
+
+    async def listen_to(self, frames: list[bytes]) -> str:
+        """The words of sound that is all there already; raises ProviderError."""
+        async with self.stt.open() as hearing:
+            for count, frame in enumerate(frames):
+                hearing.feed(frame)
+                if count % FED_AT_ONCE == 0:
+                    await trio.lowlevel.checkpoint()
+            return (await hearing.final()).text.strip()
 
     def seconds(self, turn: int) -> float:
         """How much audio the turn's utterance has."""

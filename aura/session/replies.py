@@ -1,102 +1,42 @@
 """Replies: each has a number, a gate and one cancel scope; what belongs to it dies with the scope.
 
-A reply runs transcribe → think → phrase → speak → playout as tasks of one nursery. Cancelling the scope ends them and
-their pipes; nothing is drained. A draft runs the same way behind a closed gate.
+A reply runs transcribe → think → … (`producer.py`) as tasks of one nursery. Cancelling the scope ends them and their
+pipes; nothing is drained. A draft runs the same way behind a closed gate.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any
 
-import msgspec
 import structlog
 import trio
 
 from aura.core import effects as fx
 from aura.core import events as ev
-from aura.core.audio import AudioFormat
-from aura.core.data import Chunk, Phrase
 from aura.core.dialogue import Dialogue
-from aura.core.errors import ProviderError
-from aura.core.heard import Ledger
+from aura.core.errors import QuotaExhausted
 from aura.core.overlap import classify
-from aura.core.pacing import PlayClock, PlayoutSettings
-from aura.core.ports import ChatRequest, Kit, ToolCall
-from aura.core.sentences import SentenceSettings, SentenceSplitter
+from aura.core.ports import Kit, ToolCall, ToolHost
+from aura.session.client import Client
 from aura.session.ears import Ears
-from aura.session.pipes import open_pipe
+from aura.session.producer import Producer
+from aura.session.reply import Reply
+from aura.session.setup import Setup
 from aura.session.steps import Steps
-from aura.stages.phrase import phrase
-from aura.stages.playout import Gate, playout
-from aura.stages.speak import SpeakSettings, speak
-from aura.stages.think import ThinkSettings, think
-
-log = structlog.get_logger()
+from aura.stages.think import Functions, think
 
 
-class ReplySettings(msgspec.Struct, frozen=True):
-    """How replies are made."""
+class Past:
+    """What is still known of replies that ended."""
 
-    instructions: str = (
-        "You are a friendly voice assistant. Your words are spoken aloud: answer briefly, in plain sentences, without "
-        "markdown, lists or emoji."
-    )
-    """What the model is told about its part."""
-    draft_depth: Literal["stt", "llm", "tts"] = "tts"
-    """How far a draft may go before the turn has really ended: transcribe, ask the model, or make the audio too."""
-    apology: str = "Sorry, something went wrong on my side. Could you say that again?"
-    """Spoken when a reply failed for good."""
-    max_tokens: int = 0
-    """Longest answer in tokens; 0 leaves it to the model."""
-
-
-class Setup(msgspec.Struct, frozen=True):
-    """Everything the stages of a reply are set up with."""
-
-    reply: ReplySettings = ReplySettings()
-    think: ThinkSettings = ThinkSettings()
-    speak: SpeakSettings = SpeakSettings()
-    playout: PlayoutSettings = PlayoutSettings()
-    sentences: SentenceSettings = SentenceSettings()
-    output: AudioFormat = AudioFormat("pcm16", 24_000)
-
-
-class Reply:
-    """One reply under way."""
-
-    def __init__(self, order: fx.StartReply, setup: Setup) -> None:
-        self.order, self.setup = order, setup
-        self.scope = trio.CancelScope()
-        self.gate = Gate(released=not order.draft)
-        self.clock = PlayClock(setup.playout)
-        self.ledger = Ledger(setup.output.rate_hz)
-        self.question = ""
-        """The words it answers."""
-        self.phrases: list[Phrase] = []
-        self.sent = 0
-        """How many of them the client was sent, at least in part."""
-        self.complete = False
-        """Whether the model has said all it had to say."""
-
-    def heard(self, at: float) -> tuple[str, int]:
-        """The words that were heard so far, and their milliseconds."""
-        position = self.clock.heard(at)
-        return self.ledger.heard(round(position * self.setup.output.rate_hz)).text, round(position * 1000)
-
-    def said(self) -> str:
-        """All that the client was sent."""
-        return "".join(p.text for p in self.phrases[: self.sent])
-
-    def unsaid(self, at: float) -> str:
-        """What is left, from the sentence on in which the reply was cut off; nothing if the model was cut off too."""
-        if not self.complete:
-            return ""
-        heard = self.ledger.heard(round(self.clock.heard(at) * self.setup.output.rate_hz))
-        first = heard.sentence + 1 if heard.complete else heard.sentence
-        return "".join(p.text for p in self.phrases[max(0, first) :]).strip()
+    def __init__(self) -> None:
+        self.replies: deque[Reply] = deque(maxlen=4)
+        self.rest = ""
+        """What the last cancelled reply left unsaid."""
+        self.dropped: Reply | None = None
+        """The last one that ended, whose request another may have to fulfil."""
 
 
 class Replies:
@@ -108,22 +48,26 @@ class Replies:
         dialogue: Dialogue,
         ears: Ears,
         setup: Setup,
+        client: Client,
         tell: Callable[[ev.Event], Any],
-        send: Callable[[Reply, Chunk], Awaitable[None]],
-        say_later: Callable[[float, str], Callable[[], None]],
+        host: ToolHost,
         steps: Steps,
     ) -> None:
         self.kit, self.dialogue, self.ears, self.setup = kit, dialogue, ears, setup
-        self.tell, self.send = tell, send
-        self.say_later, self.steps = say_later, steps
+        self.client, self.tell, self.host, self.steps = client, tell, host, steps
         self.running: dict[int, Reply] = {}
-        self._ended: deque[Reply] = deque(maxlen=4)
-        self.rest = ""
-        """What the last cancelled reply left unsaid."""
+        self.past = Past()
+        self.asked: Setup | None = None
+        """What the request that is being carried out wants its reply to be like."""
+        self.away = False
+        """Whether the client's connection is lost."""
 
     def start(self, order: fx.StartReply, nursery: trio.Nursery) -> Reply:
         """Begin a reply in the session's nursery."""
-        reply = self.running[order.reply] = Reply(order, self.setup)
+        dropped = self.past.dropped
+        inherited = dropped.setup if dropped and dropped.order.reply == order.retry_of else None
+        setup = inherited or (None if order.draft else self.asked) or self.setup
+        reply = self.running[order.reply] = Reply(order, setup, away=self.away)
         self.steps.spawn(nursery, self._run, reply)
         return reply
 
@@ -132,15 +76,16 @@ class Replies:
         reply = self.running.pop(number, None)
         if reply:
             if reply.sent:
-                self._ended.append(reply)
+                self.past.replies.append(reply)
+            self.past.dropped = reply
             reply.scope.cancel()
         return reply
 
-    def heard_until(self, number: int, ms: int) -> str:
-        """The words in the first `ms` of a reply, also of one that ended not long ago."""
-        replies = [*self._ended, *self.running.values()]
+    def heard_until(self, number: int, ms: int) -> str | None:
+        """The words in the first `ms` of a reply, also of one that ended not long ago; None: nothing is known of it."""
+        replies = [*self.past.replies, *self.running.values()]
         reply = next((r for r in replies if r.order.reply == number), None)
-        return reply.ledger.heard(ms * reply.setup.output.rate_hz // 1000).text if reply else ""
+        return reply.heard_until(ms) if reply else None
 
     def recent_words(self) -> str:
         """What the assistant is saying, for telling its echo from the user."""
@@ -150,12 +95,13 @@ class Replies:
 
     async def _run(self, reply: Reply) -> None:
         number = reply.order.reply
+        producer = Producer(self.kit, self.client, self.steps, self.tell)
         with structlog.contextvars.bound_contextvars(turn=reply.order.turn, reply=number), reply.scope:
-            if reply.order.source == "speech" and not await self._guard(number, "transcribe", self._hear, reply):
+            if reply.order.source == "speech" and not await producer.guard(reply, "transcribe", self._hear, reply):
                 return
-            if self.setup.reply.draft_depth == "stt":
+            if reply.setup.reply.draft_depth == "stt":
                 await reply.gate.wait_released()
-            await self._produce(reply)
+            await producer.produce(reply, self._think)
 
     async def _hear(self, reply: Reply) -> None:
         order = reply.order
@@ -165,72 +111,45 @@ class Replies:
         self.tell(ev.TranscriptReady(order.reply, len(reply.question.split()), kind, reply.question))
         await trio.lowlevel.checkpoint()  # the table may have ended this reply
 
-    async def _produce(self, reply: Reply) -> None:
-        words_in, words_out = open_pipe("words")
-        sentences_in, sentences_out = open_pipe("sentences")
-        voice_in, voice_out = open_pipe("voice")
-        number, setup, gate = reply.order.reply, self.setup, reply.gate
-        engine = self.kit.backup_tts if reply.order.source == "apology" else self.kit.tts
-
-        def note(piece: Phrase) -> None:
-            reply.phrases.append(piece)
-            self.tell(ev.SentenceReady(number, piece.index, len(piece.text)))
-
-        async def ready() -> None:
-            if setup.reply.draft_depth != "tts":
-                await gate.wait_released()
-
-        async def send(chunk: Chunk) -> None:
-            await self.send(reply, chunk)
-
-        async with trio.open_nursery() as nursery:
-            guarded = partial(self.steps.spawn, nursery, self._guard, number)
-            guarded("think", self._think, reply, words_in)
-            guarded("phrase", phrase, words_out, sentences_in, SentenceSplitter(setup.sentences), note)
-            guarded(
-                "speak", speak, sentences_out, voice_in, engine, setup.output,
-                setup.playout.chunk_ms, setup.speak, ready, reply.ledger.expect, self.tell, number,
-            )  # fmt: skip
-            guarded("playout", playout, voice_out, gate, reply.clock, send, self.tell, number)
-
     async def _think(self, reply: Reply, words: trio.MemorySendChannel[str]) -> None:
-        order = reply.order
-        texts = {"say": order.text, "apology": self.setup.reply.apology, "rest": self.rest}
+        order, setup = reply.order, reply.setup
+        texts = {"say": order.text, "apology": setup.reply.apology, "rest": self.past.rest}
         if text := texts.get(order.source):
             with words:
                 await words.send(text)
             reply.complete = True
             return
         await self.ears.all_committed()
-        tools = self.kit.toolbox.tools()
-        messages = self.dialogue.preview(order.turn, reply.question) if reply.question else self.dialogue.messages()
-        request = ChatRequest(messages, tools, self.setup.reply.max_tokens or None)
-
-        async def run_tool(call: ToolCall) -> str:
-            await reply.gate.wait_released()  # a draft has no side effects
-            result = await self.kit.toolbox.call(call, self)
-            self.dialogue.tool(order.reply, order.turn, call, result)
-            return result
-
-        await think(request, words, self.kit.chat, run_tool, self.setup.think, self.tell, order.reply)
+        if wait_s := self.client.limits.wait_s(trio.current_time()):
+            raise QuotaExhausted(f"this conversation may not ask the model for another {wait_s:.0f} s", provider="aura")
+        functions = Functions(
+            lambda call: self._run_tool(reply, call),
+            frozenset(tool.name for tool in setup.functions),
+            lambda call: self._hand_over(reply, call),
+        )
+        request = setup.request(self._messages(reply), self.kit.toolbox.tools())
+        await think(
+            request, words, self.kit.chat, functions, setup.think, self.tell, reply.spent.add, order.reply
+        )  # fmt: skip
         reply.complete = True
 
-    async def _guard(self, number: int, stage: str, run: Callable[..., Awaitable[None]], *args: Any) -> bool:
-        """The one place where a stage's failure becomes a fact."""
-        try:
-            await run(*args)
-        except ProviderError as error:
-            shown = "text" if error.code == "bad_request" else "error"  # a refusal may quote what was said
-            log.warning("stage.failed", stage=stage, provider=error.provider, code=error.code, **{shown: str(error)})
-            self.tell(ev.StageFailed(number, stage, error.code, error.retryable, error.provider))
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the next stage is gone: it has told why
-        except Exception:
-            log.exception("stage.crashed", stage=stage)
-            self.tell(ev.StageFailed(number, stage, "internal", retryable=False))
-            if stage == "playout" and number in self.running:  # nobody else can say that it is over
-                await self.running[number].gate.wait_unheld()
-                self.tell(ev.PlayoutFinished(number, 0))
-        else:
-            return True
-        return False
+    def _messages(self, reply: Reply) -> Any:
+        setup = reply.setup
+        if setup.context is not None:
+            return (*self.dialogue.system(setup.instructions), *setup.context)
+        if reply.question:
+            return self.dialogue.preview(reply.order.turn, reply.question, setup.instructions)
+        return self.dialogue.messages(setup.instructions)
+
+    async def _run_tool(self, reply: Reply, call: ToolCall) -> str:
+        await reply.gate.wait_released()  # a draft has no side effects
+        result = await self.kit.toolbox.call(call, self.host)
+        self.dialogue.tool(reply.order.reply, reply.order.turn, call, result)
+        return result
+
+    async def _hand_over(self, reply: Reply, call: ToolCall) -> None:
+        """Ask the client to run one of its functions."""
+        await reply.gate.wait_released()
+        self.dialogue.tool(reply.order.reply, reply.order.turn, call)
+        self.tell(ev.FunctionRequested(reply.order.reply, call.name))
+        self.client.call(reply, call)

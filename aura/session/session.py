@@ -12,13 +12,15 @@ import trio
 from aura.core import effects as fx
 from aura.core import events as ev
 from aura.core.dialogue import Dialogue
-from aura.core.errors import ProviderError
+from aura.core.errors import ProviderError, TimedOut
 from aura.core.fsm import Conversation, Step, Verdict
 from aura.core.guards import FsmSettings
-from aura.core.ports import Kit
+from aura.core.ports import FRAME_MS, Kit
 from aura.session.client import Client
 from aura.session.ears import Ears
-from aura.session.replies import Replies, Setup
+from aura.session.replies import Replies
+from aura.session.reply import Reply
+from aura.session.setup import Setup
 from aura.session.steps import Steps
 from aura.stages.listen import Listener
 
@@ -46,6 +48,20 @@ class SessionSettings(msgspec.Struct, frozen=True):
     """Said when a conversation begins; empty: AURA waits for the user."""
     says_max: int = 16
     """How many announcements (timers) may wait for silence."""
+    max_s: float = 3600.0
+    """The longest conversation; then the client is told so and disconnected with 1001. 0: no limit."""
+    faults_per_minute: int = 120
+    """A client that sends more messages that cannot be obeyed is disconnected with 1008. 0: no limit."""
+    responses_per_minute: int = 0
+    """So many replies may be asked of the model in one conversation; 0: no limit. The client is told what is left."""
+    tokens_per_minute: int = 0
+    """So many tokens; 0: no limit."""
+    asides_max: int = 4
+    """Responses outside the conversation (`conversation: none`) that may be made at a time."""
+    keep_audio_kb: int = 256
+    """Sound of the last items that is kept for clients that ask for an item with its audio, in kilobytes."""
+    farewell_s: float = 1.0
+    """When a conversation is ended, the client's last messages get this long to leave."""
 
 
 class Session:
@@ -67,7 +83,7 @@ class Session:
         self.client, self.dialogue = client, dialogue
         self.ears = make_listener(self.tell, lambda: self.conversation.state)
         self.steps = steps
-        self.replies = Replies(kit, dialogue, self.ears, setup, self.tell, client.audio, self.say_later, steps)
+        self.replies = Replies(kit, dialogue, self.ears, setup, client, self.tell, self, steps)
         self.taps = list(taps)
         self.nursery: trio.Nursery | None = None
         self._says: deque[str] = deque(maxlen=self.settings.says_max)
@@ -99,6 +115,8 @@ class Session:
                 self.taps.remove(tap)
         if news and isinstance(event, ev.TranscriptReady) and step.verdict is not Verdict.LATE:
             self.listener.hint(event.text)
+            if event.kind == "words":
+                self.client.words(self.conversation.turn, event.text)
         if self._says and self.conversation.state == "idle" and not self.conversation.closed:
             self.tell(ev.SayRequested(self._says.popleft()))
         return step
@@ -110,8 +128,60 @@ class Session:
 
     def _carry_out(self, effect: fx.Effect) -> None:  # noqa: C901  (a table: one case per order)
         now = trio.current_time()
-        nursery, client, replies = self.nursery, self.client, self.replies
-        assert nursery
+        client, replies = self.client, self.replies
+        assert self.nursery
+        match effect:
+            case fx.StartReply():
+                client.reply_begins(effect)
+                replies.start(effect, self.nursery)
+            case fx.Respond(reply, turn):
+                self._respond(reply, turn)
+            case fx.DropReply(reply):
+                self._remember(reply, now)
+                replies.end(reply)
+            case fx.CancelReply(reply, reason):
+                self._close_reply(reply, now, lambda books: client.cancelled(books, reason, *books.heard(now)))
+            case fx.FinishReply(reply):
+                self._close_reply(reply, now, client.finished)
+            case fx.FailReply(reply, code):
+                self._close_reply(reply, now, lambda books: client.failed(books, code))
+            case fx.Suspend():
+                self._suspend(now)
+            case fx.Restore():
+                self._restore(now)
+            case fx.Postpone(text):
+                self._says.append(text)
+            case fx.Refuse(code):
+                client.refused(code, self.conversation.reply.number if self.conversation.reply else 0)
+            case fx.Close(why):
+                client.closing(why)
+                self.nursery.cancel_scope.cancel()
+            case fx.ReleaseReply() | fx.BrakeOutput() | fx.UnbrakeOutput() | fx.HoldOutput() | fx.ResumeOutput():
+                self._gate(effect, now)
+            case _:
+                self._turn(effect, self.nursery)
+
+    def _gate(self, effect: fx.Effect, now: float) -> None:
+        """Orders about what of a reply may be heard."""
+        match effect:
+            case fx.ReleaseReply(reply):
+                self.replies.running[reply].gate.change(released=True)
+            case fx.BrakeOutput(reply):
+                self.replies.running[reply].gate.change(braked=True)
+            case fx.UnbrakeOutput(reply):
+                self.replies.running[reply].gate.change(braked=False)
+            case fx.HoldOutput(reply):
+                self.replies.running[reply].gate.change(held=True)
+                if self.client.hold(reply):
+                    self.replies.running[reply].clock.pause(now)
+            case fx.ResumeOutput(reply):
+                self.replies.running[reply].clock.resume(now)
+                self.replies.running[reply].gate.change(held=False, braked=False)
+                self.client.resume(reply, self.replies.running[reply].heard(now)[1])
+
+    def _turn(self, effect: fx.Effect, nursery: trio.Nursery) -> None:
+        """Orders about what the user says."""
+        client = self.client
         match effect:
             case fx.OpenTurn(turn, at_ms, tentative):
                 self.ears.open(turn, nursery)
@@ -122,66 +192,53 @@ class Session:
                 self.ears.drop(turn)
             case fx.EndTurn(turn, at_ms):
                 client.turn_ended(turn, at_ms if at_ms >= 0 else self.listener.taker.position_ms)
+                client.sound(turn, self.ears.sound(turn))
                 if at_ms < 0:
                     self.ears.end(turn)
             case fx.CommitTurn(turn):
                 if turn not in self.ears:
                     self.ears.open_manual(turn, nursery)
                     client.committed(turn)
+                    client.sound(turn, self.ears.sound(turn))
                 self.ears.commit(turn)
                 self.steps.spawn(nursery, self._commit, turn)
-            case fx.StartReply():
-                client.reply_begins(effect)
-                replies.start(effect, nursery)
-            case fx.ReleaseReply(reply):
-                replies.running[reply].gate.change(released=True)
-            case fx.Respond(reply, turn):
-                self._respond(reply, turn)
-            case fx.DropReply(reply):
-                self._remember(reply, now)
-                replies.end(reply)
-            case fx.CancelReply(reply, reason):
-                self._close_reply(reply, now, lambda heard, ms: client.cancelled(reply, reason, heard, ms))
-            case fx.FinishReply(reply):
-                self._close_reply(reply, now, lambda *_: client.finished(reply))
-            case fx.FailReply(reply, code):
-                self._close_reply(reply, now, lambda *_: client.failed(reply, code))
-            case fx.BrakeOutput(reply):
-                replies.running[reply].gate.change(braked=True)
-            case fx.UnbrakeOutput(reply):
-                replies.running[reply].gate.change(braked=False)
-            case fx.HoldOutput(reply):
-                replies.running[reply].gate.change(held=True)
-                if client.hold(reply):
-                    replies.running[reply].clock.pause(now)
-            case fx.ResumeOutput(reply):
-                replies.running[reply].clock.resume(now)
-                replies.running[reply].gate.change(held=False, braked=False)
-                client.resume(reply, replies.running[reply].heard(now)[1])
-            case fx.Postpone(text):
-                self._says.append(text)
-            case fx.Refuse(code):
-                client.refused(code, self.conversation.reply.number if self.conversation.reply else 0)
-            case fx.Close(why):
-                client.closing(why)
-                nursery.cancel_scope.cancel()
+            case fx.TimeOut(turn, start_ms, end_ms):
+                client.timed_out(turn, start_ms, end_ms)
 
     def _respond(self, number: int, turn: int) -> None:
         reply = self.replies.running[number]
         if reply.order.source == "speech":
+            reply.spent.heard_s = seconds = self.ears.seconds(turn)
             self.dialogue.user(turn, reply.question)
-            self.client.transcript(turn, reply.question, self.ears.seconds(turn))
+            self.client.transcript(turn, reply.question, seconds)
             self.ears.settle(turn, reply.question)
         self.dialogue.assistant_began(number, turn)
-        self.client.responding(number, turn)
+        self.client.responding(reply, turn)
 
-    def _close_reply(self, number: int, now: float, tell_client: Callable[[str, int], None]) -> None:
+    def _close_reply(self, number: int, now: float, tell_client: Callable[[Reply], None]) -> None:
         reply = self.replies.running.get(number)
         if reply is not None:
-            self.replies.rest = reply.unsaid(now)
+            self.replies.past.rest = reply.unsaid(now)
             self._remember(number, now)
             self.replies.end(number)
-            tell_client(*reply.heard(now))
+            tell_client(reply)
+
+    def _suspend(self, now: float) -> None:
+        """The client is away: nothing is sent, and the silence that now comes in is not the user's."""
+        self.replies.away = self.listener.away = True
+        for reply in self.replies.running.values():
+            reply.gate.change(away=True)
+            reply.clock.pause(now)
+
+    def _restore(self, now: float) -> None:
+        """The client is back."""
+        self.client.restored(list(self.replies.running.values()))
+        self.replies.away = False
+        self.listener.back()
+        for number, reply in self.replies.running.items():
+            reply.gate.change(away=False)
+            if reply.gate.held and self.client.hold(number):
+                reply.clock.pause(now)
 
     def _remember(self, number: int, now: float) -> None:
         """What was heard of a reply belongs to the history, however it ends."""
@@ -202,11 +259,31 @@ class Session:
             self.ears.committed(turn)
             self.ears.close(turn)
 
-    def truncate(self, number: int, audio_end_ms: int) -> str:
-        """The client says that only this much of a reply was heard; returns the words that were."""
+    def truncate(self, number: int, audio_end_ms: int) -> str | None:
+        """The client says that only this much of a reply was heard; returns the words that were, if that is known."""
         heard = self.replies.heard_until(number, audio_end_ms)
-        self.dialogue.heard(number, heard)
+        if heard is not None:
+            self.dialogue.heard(number, heard)
         return heard
+
+    def hear_item(self, turn: int, frames: list[bytes], known: Callable[[str], None]) -> None:
+        """Transcribe sound that the client put into an item; replies wait for its words. `turn` stands for it."""
+        self.ears.commit(turn)
+        if self.nursery:
+            self.steps.spawn(self.nursery, self._hear_item, turn, frames, known)
+
+    async def _hear_item(self, turn: int, frames: list[bytes], known: Callable[[str], None]) -> None:
+        try:
+            with trio.move_on_after(self.ears.settings.answer_s):
+                text = await self.ears.listen_to(frames)
+                known(text)
+                self.client.transcript(turn, text, len(frames) * FRAME_MS / 1000)
+                return
+            raise TimedOut("the recogniser gave no answer in time", provider=self.ears.stt.name)
+        except ProviderError as error:
+            self.client.transcript_failed(turn, error.code, str(error))
+        finally:
+            self.ears.committed(turn)
 
     def say_later(self, after_s: float, text: str) -> Callable[[], None]:
         """Speak `text` then, when nobody has the floor; returns a function that calls it off."""

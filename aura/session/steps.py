@@ -18,7 +18,7 @@ import trio
 
 from aura.core import tape
 from aura.core.errors import ProviderError
-from aura.session.line import Ended, Line
+from aura.session.line import Ended, Interrupted, Line, Received
 
 T = TypeVar("T")
 Run = Callable[..., Coroutine[Any, Any, Any]]
@@ -117,8 +117,8 @@ class TapeSink(Protocol):
 class MessageSink(Protocol):
     """Takes the messages of the connection."""
 
-    def received(self, message: str | bytes) -> tape.Outcome:
-        """A message of the client, as it stands on the tape."""
+    def received(self, message: Received) -> tape.Outcome:
+        """A message of the client, or what became of its connection, as it stands on the tape."""
         ...
 
     def sent(self, messages: tuple[str | bytes, ...]) -> None:
@@ -244,6 +244,8 @@ def describe(error: BaseException) -> tape.Outcome:
         return tape.Stop()
     if isinstance(error, Ended):
         return tape.Gone(str(error))
+    if isinstance(error, Interrupted):
+        return tape.Interrupted()
     if isinstance(error, ProviderError):
         return tape.Failed(error.code, str(error), error.provider, error.retry_after_s)
     return tape.Crashed(f"{type(error).__name__}: {error}")
@@ -255,11 +257,15 @@ class RecordedLine:
     def __init__(self, line: Line, steps: Steps, sink: MessageSink) -> None:
         self._line, self._steps, self._sink = line, steps, sink
 
-    async def receive(self) -> str | bytes:
-        """The next message; raises Ended."""
+    async def receive(self) -> Received:
+        """The next message, or what became of the connection; raises Ended."""
         return await self._steps.seam(self._line.receive, self._sink.received)
 
+    def switch(self) -> None:
+        """Use the new connection from now on."""
+        self._line.switch()
+
     async def send(self, *messages: str | bytes) -> None:
-        """Send messages; raises Ended."""
+        """Send messages; raises Ended or Interrupted."""
         self._sink.sent(messages)
         await self._steps.seam(lambda: self._line.send(*messages), lambda _: tape.Done())

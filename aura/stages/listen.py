@@ -104,6 +104,8 @@ class Listener:
         self._recent: deque[bytes] = deque(maxlen=self.HISTORY_FRAMES)
         self._pause: list[bytes] | None = None
         self._last_at = 0.0
+        self.away = False
+        """Whether the client's connection is lost: what does not come now is no silence."""
 
     def frame(self, frame: bytes) -> None:
         """Take the next frame."""
@@ -160,10 +162,14 @@ class Listener:
         self.ear, self._pause = None, None
         self.overlap.reset()
 
+    def back(self) -> None:
+        """The client is back, and goes on where it stopped."""
+        self.away, self._last_at = False, trio.current_time()
+
     def missing(self) -> None:
         """Called by the clock: counts silence when the client stopped sending in mid-speech."""
         now = trio.current_time()
-        if now - self._last_at >= self.settings.gap_s and self.manual is None:
+        if now - self._last_at >= self.settings.gap_s and self.manual is None and not self.away:
             for cue in self.taker.skip(round((now - self._last_at) * 1000)):
                 self._cue(cue)
             self._last_at = now
@@ -221,10 +227,3 @@ async def listen(mic: trio.MemoryReceiveChannel[bytes], listener: Listener) -> N
     with mic:
         async for frame in mic:
             listener.frame(frame)
-
-
-async def watch(listener: Listener) -> None:
-    """The wall clock beside the microphone's: a client may stop sending in the middle of a word."""
-    while True:
-        await trio.sleep(listener.settings.gap_s / 2)
-        listener.missing()

@@ -13,17 +13,28 @@ from aura.core.pacing import PlayClock
 
 
 class Gate:
-    """Whether a reply may be heard: closed for drafts, held during an overlap, braked on a mere suspicion."""
+    """Whether a reply may be heard: closed for drafts, held during an overlap, braked on a mere suspicion.
 
-    def __init__(self, *, released: bool) -> None:
-        self.released, self.held, self.braked = released, False, False
+    While the client's connection is lost it is `away`, whatever else holds it.
+    """
+
+    def __init__(self, *, released: bool, away: bool = False) -> None:
+        self.released, self.held, self.braked, self.away = released, False, False, away
         self._changed = trio.Event()
 
-    def change(self, *, released: bool | None = None, held: bool | None = None, braked: bool | None = None) -> None:
+    def change(
+        self,
+        *,
+        released: bool | None = None,
+        held: bool | None = None,
+        braked: bool | None = None,
+        away: bool | None = None,
+    ) -> None:
         """Set what is given and wake whoever waits."""
         self.released = self.released if released is None else released
         self.held = self.held if held is None else held
         self.braked = self.braked if braked is None else braked
+        self.away = self.away if away is None else away
         self._changed.set()
         self._changed = trio.Event()
 
@@ -34,12 +45,17 @@ class Gate:
 
     async def wait_open(self) -> None:
         """Wait until audio may be sent."""
-        while not self.released or self.held or self.braked:
+        while not self.released or self.held or self.braked or self.away:
             await self._changed.wait()
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing is being heard just now, though it may be later."""
+        return self.held or self.away
 
     async def wait_unheld(self) -> None:
         """Wait until nobody holds the reply."""
-        while self.held:
+        while self.paused:
             await self._changed.wait()
 
 
@@ -62,8 +78,8 @@ async def playout(
             clock.send(trio.current_time(), chunk.seconds)
             await send(chunk)
     await gate.wait_released()
-    while gate.held or (left := clock.done(trio.current_time()) - trio.current_time()) > 0:
-        if gate.held:
+    while gate.paused or (left := clock.done(trio.current_time()) - trio.current_time()) > 0:
+        if gate.paused:
             await gate.wait_unheld()
         else:
             await trio.sleep(left)

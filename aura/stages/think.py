@@ -1,4 +1,4 @@
-"""text → reply deltas: asks the model, runs the tools it calls, asks again."""
+"""text → reply deltas: asks the model, runs its tools or hands them to the client, asks again."""
 
 from __future__ import annotations
 
@@ -26,25 +26,47 @@ class ThinkSettings(msgspec.Struct, frozen=True):
     """How often the model may call tools before it must answer."""
 
 
+class Functions(msgspec.Struct, frozen=True):
+    """Who runs what the model calls."""
+
+    run: Callable[[ToolCall], Awaitable[str]]
+    """Runs one of the server's own."""
+    theirs: frozenset[str] = frozenset()
+    """Names of those that the client runs."""
+    hand_over: Callable[[ToolCall], Awaitable[None]] | None = None
+    """Asks the client for one of them. The answer ends there: the client asks for the next one with the result."""
+
+
 async def think(
     request: ChatRequest,
     words: trio.MemorySendChannel[str],
     model: ChatModel,
-    run_tool: Callable[[ToolCall], Awaitable[str]],
+    functions: Functions,
     settings: ThinkSettings,
     tell: Callable[[ev.Event], Any],
+    finished: Callable[[ChatRequest, Finished, str], None],
     reply: int,
 ) -> None:
-    """Stream one answer into `words`; ends when the model is finished."""
+    """Stream one answer into `words`; ends when the model is finished. `finished` learns of each of its answers."""
     with words:
         for round_no in range(settings.tool_rounds + 1):
             tools = request.tools if round_no < settings.tool_rounds else ()
-            calls, said = await _ask(msgspec.structs.replace(request, tools=tools), words, model, settings, tell, reply)
-            if not calls:
+            asked = msgspec.structs.replace(request, tools=tools)
+            calls, said, end = await _ask(asked, words, model, settings, tell, reply)
+            finished(asked, end, said)
+            theirs = [call for call in calls if call.name in functions.theirs]
+            ours = [call for call in calls if call.name not in functions.theirs]
+            results = [await _run(call, functions.run, settings, tell, reply) for call in ours]
+            for call in theirs:
+                if functions.hand_over:
+                    await functions.hand_over(call)
+            if theirs or not calls:
                 return
-            results = [await _run(call, run_tool, settings, tell, reply) for call in calls]
-            asked = Message("assistant", said, tool_calls=tuple(calls))
-            request = msgspec.structs.replace(request, messages=(*request.messages, asked, *results))
+            answered = Message("assistant", said, tool_calls=tuple(calls))
+            forced = request.tool_choice not in ("auto", "none")  # or it would call for ever
+            choice = "auto" if forced else request.tool_choice
+            messages = (*request.messages, answered, *results)
+            request = msgspec.structs.replace(request, messages=messages, tool_choice=choice)
 
 
 async def _ask(
@@ -54,9 +76,10 @@ async def _ask(
     settings: ThinkSettings,
     tell: Callable[[ev.Event], Any],
     reply: int,
-) -> tuple[list[ToolCall], str]:
+) -> tuple[list[ToolCall], str, Finished]:
     calls: list[ToolCall] = []
     said: list[str] = []
+    end = Finished("stop")
     with trio.CancelScope(deadline=trio.current_time() + settings.first_token_s) as patience:
         async with model.reply(request) as items:
             async for item in items:
@@ -69,11 +92,12 @@ async def _ask(
                 elif isinstance(item, ToolCall):
                     calls.append(item)
                 elif isinstance(item, Finished):
+                    end = item
                     break
                 patience.deadline = trio.current_time() + settings.stall_s
     if patience.cancelled_caught:
         raise TimedOut(f"no word from {model.name} in time", provider=model.name)
-    return calls, "".join(said)
+    return calls, "".join(said), end
 
 
 async def _run(

@@ -8,6 +8,9 @@ import trio
 from aura.core.errors import ProviderError, TimedOut
 from aura.core.ports import Hearing, SpeechToText, Transcript
 
+KEPT_BYTES = 320_000
+"""Sound of an utterance that is kept for whoever asks for it; of a longer one nothing is."""
+
 
 class TranscribeSettings(msgspec.Struct, frozen=True):
     """Patience with the recogniser."""
@@ -32,6 +35,8 @@ class Ear:
         self.frames = 0
         """Frames that were put in."""
         self.dropped = 0
+        self.kept = bytearray()
+        """The sound itself, until it is too long."""
         self._fed = 0
         self._hearing: Hearing | None = None
         self._error: ProviderError | None = None
@@ -42,6 +47,8 @@ class Ear:
         try:
             self.audio_in.send_nowait(frame)
             self.frames += 1
+            if len(self.kept) <= KEPT_BYTES:
+                self.kept += frame
         except (trio.WouldBlock, trio.ClosedResourceError, trio.BrokenResourceError):
             self.dropped += 1
 

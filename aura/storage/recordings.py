@@ -101,8 +101,10 @@ class Recording:
         if self.taking:
             self.waiting.append(note)
 
-    def received(self, message: str | bytes) -> tape.Outcome:
-        """A message of the client, as it stands on the tape."""
+    def received(self, message: str | bytes | tape.Lost | tape.Back) -> tape.Outcome:
+        """A message of the client, or what became of its connection, as it stands on the tape."""
+        if isinstance(message, tape.Lost | tape.Back):
+            return message
         self._weigh(len(message))
         return tape.RawMessage(message)
 

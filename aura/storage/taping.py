@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from aura.core import g711, tape
 from aura.core.wire import client
-from aura.core.wire.session_object import Pcm, WireFormat
+from aura.core.wire.formats import Pcm, WireFormat
 
 TAPE = "tape.jsonl"
 

@@ -10,9 +10,11 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from aura.core.audio import AudioFormat
 from aura.core.errors import ProtocolFault
 from aura.core.ports import Tool
 from aura.core.wire import faults
+from aura.core.wire.formats import WireFormat
 from aura.core.wire.items import ClientItem, FunctionCall, FunctionCallOutput, ItemId, ItemReference, Message
 
 MAX_APPEND_BYTES = 15 * 1024 * 1024
@@ -112,6 +114,7 @@ class ResponseOutput(msgspec.Struct, frozen=True):
     """How a single response shall sound."""
 
     voice: str | VoiceRef | None = None
+    format: WireFormat | None = None
 
 
 class ResponseAudio(msgspec.Struct, frozen=True):
@@ -144,6 +147,12 @@ class ResponseParams(msgspec.Struct, frozen=True):
         """What to answer with; the old `["text", "audio"]` means audio with its transcript."""
         asked = self.output_modalities or self.modalities
         return None if asked is None else "audio" if "audio" in asked else "text"
+
+    @property
+    def output_format(self) -> AudioFormat | None:
+        """The audio format for this response."""
+        chosen = self.audio.output.format if self.audio and self.audio.output else None
+        return chosen.audio if chosen else None
 
     @property
     def voice(self) -> str | None:

@@ -154,16 +154,18 @@ class ConversationView:
         return self._frames(server.ItemDeleted(message.item_id))
 
     def truncated(
-        self, item_id: str, content_index: int, audio_end_ms: int, heard: str = "", event_id: str | None = None
+        self, item_id: str, content_index: int, audio_end_ms: int, heard: str | None = "", event_id: str | None = None
     ) -> list[Frame]:
         """Only the words `heard` of the assistant's item count from now on; the item may be long finished (trap 8).
+
+        None: which they are is not known any more, and its text stays.
 
         Raises `ProtocolFault` when there is no such item or it is not the assistant's speech.
         """
         item = self.item(item_id)
         if not isinstance(item, Message) or item.role != "assistant":
             raise faults.unknown_item("truncate", item_id, event_id)
-        if any(isinstance(part, OutputAudio) for part in item.content):
+        if heard is not None and any(isinstance(part, OutputAudio) for part in item.content):
             self._history.change(item_id, msgspec.structs.replace(item, content=(OutputAudio(heard),)))
         return self._frames(server.ItemTruncated(item_id, content_index, audio_end_ms))
 
@@ -176,6 +178,13 @@ class ConversationView:
     def item_of_turn(self, turn: int) -> str | None:
         """The id of the user's item of this turn."""
         return self._turns.get(turn)
+
+    def turn_for(self, item_id: str) -> int:
+        """A number that stands for the turn of a user's item that the client made itself; real turns count from 1."""
+        turn = -1 - len(self._turns)
+        self._turns[turn] = item_id
+        self._turn_of[item_id] = turn
+        return turn
 
     def turn_of(self, item_id: str) -> int | None:
         """The turn in which this item was said, or which it answers."""

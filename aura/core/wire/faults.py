@@ -7,6 +7,7 @@ knows a harmless cancel by its first words "Cancellation failed", Pipecat by its
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -84,6 +85,18 @@ def unknown_item(verb: str, item_id: str, event_id: str | None = None) -> Protoc
     """`verb` (retrieve, delete, truncate) names an item that is not in the conversation."""
     message = f"Error with {verb}: item with item_id not found: {item_id}"[:_MAX_MESSAGE_CHARS]
     return ProtocolFault(f"item_{verb}_invalid_item_id", message, param="item_id", event_id=event_id)
+
+
+def unknown_call(call_id: str, event_id: str | None = None) -> ProtocolFault:
+    """A function's result whose call is not in the conversation."""
+    message = f"Tool call ID '{call_id}' not found in conversation."[:_MAX_MESSAGE_CHARS]
+    return ProtocolFault("invalid_tool_call_id", message, param="item.call_id", event_id=event_id)
+
+
+def unknown_voice(voice: str, known: Collection[str], param: str, event_id: str | None = None) -> ProtocolFault:
+    """A voice that does not exist."""
+    text = f"Invalid value: '{voice[:64]}'. Supported values are: {', '.join(sorted(known))}."
+    return ProtocolFault("invalid_value", text, param=param, event_id=event_id)
 
 
 def duplicate_item(item_id: str, event_id: str | None = None) -> ProtocolFault:

@@ -160,6 +160,10 @@ class History:
         """The item, or None when there is none of that id."""
         return self._items.get(item_id)
 
+    def tail(self, count: int) -> list[str]:
+        """The ids of the last items."""
+        return self._order[-count:]
+
     def before(self, item_id: str) -> str | None:
         """The id of the item in front of this one; None for the first and for one that is not here."""
         if item_id not in self._items:

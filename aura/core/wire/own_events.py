@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from aura.core.wire.items import Item
 from aura.core.wire.server import ServerEvent
 
 
@@ -36,6 +37,18 @@ class PlayoutFlush(ServerEvent, frozen=True, tag="aura.playout.flush"):
     response_id: str
     item_id: str
     heard_ms: int
+
+
+class Resumed(ServerEvent, frozen=True, tag="aura.resumed"):
+    """The client is back in its conversation."""
+
+    session_id: str
+    conversation_id: str
+    input_bytes: int
+    """How much of the client's audio arrived, in its input format, since the session began or the format changed: the
+    client sends what it has from there on."""
+    items: tuple[Item, ...]
+    """The last ones as they are now, for what the client missed."""
 
 
 class TurnMetrics(ServerEvent, frozen=True, tag="aura.turn.metrics"):

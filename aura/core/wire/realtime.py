@@ -13,9 +13,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from aura.core.audio import AudioFormat
+from aura.core.limits import RateLimit
 from aura.core.ports import ToolCall
 from aura.core.wire import own_events, server, shapes
 from aura.core.wire.conversation import ConversationView, Frame
+from aura.core.wire.formats import wire_format
 from aura.core.wire.ids import NewId
 from aura.core.wire.items import Item, Status
 from aura.core.wire.reply import Head, Reply
@@ -25,6 +28,8 @@ from aura.core.wire.shapes import CancelReason, IncompleteReason, Usage
 __all__ = ["Frame", "RealtimeView", "Usage"]
 
 _NO_USAGE = Usage()
+TAIL = 8
+"""So many of the last items are told to a client that comes back."""
 
 
 class RealtimeView(ConversationView):
@@ -46,6 +51,7 @@ class RealtimeView(ConversationView):
         *,
         modality: Literal["text", "audio"] | None = None,
         voice: str | None = None,
+        output_format: AudioFormat | None = None,
         max_output_tokens: int | str | None = None,
         out_of_band: bool = False,
     ) -> list[Frame]:
@@ -56,7 +62,8 @@ class RealtimeView(ConversationView):
         """
         if reply in self._replies:
             return []
-        output = {"format": msgspec.to_builtins(self.session.audio.output.format), "voice": voice or self.session.voice}
+        written = wire_format(output_format) if output_format else self.session.audio.output.format
+        output = {"format": msgspec.to_builtins(written), "voice": voice or self.session.voice}
         head = Head(
             response_id=self._new_id("resp"),
             item_id=self._new_id("item"),
@@ -100,12 +107,12 @@ class RealtimeView(ConversationView):
         return frames
 
     def truncated(
-        self, item_id: str, content_index: int, audio_end_ms: int, heard: str = "", event_id: str | None = None
+        self, item_id: str, content_index: int, audio_end_ms: int, heard: str | None = "", event_id: str | None = None
     ) -> list[Frame]:
         """As of any item; one that is still being spoken goes on from the heard words."""
         frames = super().truncated(item_id, content_index, audio_end_ms, heard, event_id)
         known = self._live(self._reply_of.get(item_id, -1))
-        if known is not None:
+        if known is not None and heard is not None and known.head.modality == "audio":
             known.texts = [heard]
         return frames
 
@@ -121,11 +128,12 @@ class RealtimeView(ConversationView):
         if known is None:
             return []
         item_id = self._new_id("item")
+        opening = self._opening(known) if known.texts else []  # what was said before the call comes before it
         item, events = known.call(call, item_id, self._history.last)
         if known.in_conversation:
             self._history.add(item_id, item)
         self._reply_of[item_id] = reply
-        return self._frames(*events)
+        return self._frames(*opening, *events)
 
     def response_done(self, reply: int, usage: Usage) -> list[Frame]:
         """The reply is complete."""
@@ -146,6 +154,16 @@ class RealtimeView(ConversationView):
         error = shapes.PartError("server_error", code, message)
         return self._end(reply, "failed", "incomplete", shapes.StatusDetails("failed", error=error), usage)
 
+    def rate_limits(self, limits: tuple[RateLimit, ...]) -> list[Frame]:
+        """What is left of the limits; nothing where there are none."""
+        return self._frames(server.RateLimitsUpdated(limits)) if limits else []
+
+    def reopened(self, reply: int) -> list[Frame]:
+        """The beginning of a response that is under way once more, for a new connection of the same client."""
+        self._binary_item = ""
+        known = self._live(reply)
+        return [] if known is None else self._frames(*known.reopen(self._history.before(known.head.item_id)))
+
     # ---- AURA's own events: nothing without the opt-in -----------------------------------------------------------
 
     def state(self, was: str, now: str, cause: str) -> list[Frame]:
@@ -163,6 +181,11 @@ class RealtimeView(ConversationView):
     def flush(self, reply: int, heard_ms: int) -> list[Frame]:
         """The client shall throw away what it has not played."""
         return self._playout(reply, own_events.PlayoutFlush, heard_ms)
+
+    def resumed(self, input_bytes: int) -> list[Frame]:
+        """The client is back."""
+        items = tuple(item for name in self._history.tail(TAIL) if (item := self.item(name)))
+        return self._own(own_events.Resumed(self.session.id, self._conversation_id, input_bytes, items))
 
     def turn_metrics(self, turn: int, metrics: dict[str, Any]) -> list[Frame]:
         """How long the steps of a turn took."""

@@ -86,6 +86,18 @@ class Reply:
             server.ContentPartAdded(*self._place(), part),
         ]
 
+    def reopen(self, previous: str | None) -> list[server.ServerEvent]:
+        """The beginning once more, with the text so far."""
+        events: list[server.ServerEvent] = [server.ResponseCreated(self.response("in_progress"))]
+        if self.index is None:
+            return events
+        outputs, self.outputs = self.outputs, self.outputs[: self.index]
+        events += self.open(previous)
+        self.outputs = outputs
+        text = "".join(self.texts)
+        kind = server.SpokenDelta if self.head.modality == "audio" else server.TextDelta
+        return [*events, *([kind(*self._place(), text)] if text else [])]
+
     def delta(self, text: str) -> server.ServerEvent:
         """More text."""
         self.texts.append(text)

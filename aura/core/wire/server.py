@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from aura.core.limits import RateLimit
 from aura.core.wire.items import Item
 from aura.core.wire.shapes import AudioPart, Duration, ErrorDetail, PartError, Response, TextPart
 
@@ -163,6 +164,12 @@ class ResponseDone(ServerEvent, frozen=True, tag="response.done"):
     """The last event of a response, however it ended."""
 
     response: Response
+
+
+class RateLimitsUpdated(ServerEvent, frozen=True, tag="rate_limits.updated"):
+    """What is left after a response of the limits that are set."""
+
+    rate_limits: tuple[RateLimit, ...]
 
 
 class OutputItemAdded(ServerEvent, frozen=True, tag="response.output_item.added"):

@@ -19,41 +19,10 @@ from aura.core.errors import ProtocolFault
 from aura.core.ports import Tool
 from aura.core.wire import faults
 from aura.core.wire.client import FunctionTool, MaxTokens, Modalities, NamedFunction, ToolChoice
+from aura.core.wire.formats import Pcm, WireFormat
 from aura.core.wire.session_patch import in_ga_shape, merge
 
 PaddingMs = Annotated[int, Meta(ge=0, le=60_000)]
-
-
-class Pcm(msgspec.Struct, frozen=True, tag_field="type", tag="audio/pcm"):
-    """16-bit little-endian mono. OpenAI's own clients accept only 24000 in the echo, xAI's ask for others."""
-
-    rate: Annotated[int, Meta(ge=8_000, le=48_000)] = 24_000
-
-    @property
-    def audio(self) -> AudioFormat:
-        """The same for AURA."""
-        return AudioFormat("pcm16", self.rate)
-
-
-class Ulaw(msgspec.Struct, frozen=True, tag_field="type", tag="audio/pcmu"):
-    """G.711 mu-law."""
-
-    @property
-    def audio(self) -> AudioFormat:
-        """The same for AURA."""
-        return AudioFormat("pcmu", 8_000)
-
-
-class Alaw(msgspec.Struct, frozen=True, tag_field="type", tag="audio/pcma"):
-    """G.711 A-law."""
-
-    @property
-    def audio(self) -> AudioFormat:
-        """The same for AURA."""
-        return AudioFormat("pcma", 8_000)
-
-
-WireFormat = Pcm | Ulaw | Alaw
 
 
 class ServerVad(msgspec.Struct, frozen=True, tag_field="type", tag="server_vad"):
@@ -177,8 +146,7 @@ class RealtimeSession(msgspec.Struct, frozen=True, kw_only=True):
             text = f"The type of a session cannot change: this one is '{self.type}'."
             raise ProtocolFault("invalid_value", text, param="session.type", event_id=event_id)
         if voices and merged.voice != self.voice and merged.voice not in voices:
-            text = f"Invalid value: '{merged.voice[:64]}'. Supported values are: {', '.join(sorted(voices))}."
-            raise ProtocolFault("invalid_value", text, param="session.audio.output.voice", event_id=event_id)
+            raise faults.unknown_voice(merged.voice, voices, "session.audio.output.voice", event_id)
         return merged
 
     def echo(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import trio
 from aura.core.ports import ChatItem, ChatRequest, Finished, Message, TextDelta, ToolCall
 from aura.providers.http import Http
 from aura.providers.offline.skills import Use, answer
+from aura.providers.offline.skills_tools import forced
 
 
 class OfflineChat:
@@ -45,6 +46,8 @@ class Stream:
 def decide(request: ChatRequest) -> list[ChatItem]:
     """All items of the answer, `Finished` last."""
     reply = answer(request)
+    if request.tool_choice not in ("auto", "none") and not isinstance(reply, Use):
+        reply = forced(request) or reply
     if isinstance(reply, Use):
         arguments = msgspec.json.encode(reply.arguments).decode()
         return [ToolCall(_call_id(request.messages), reply.tool, arguments), Finished("tool_calls")]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aura.core.ports import Tool
+from aura.core.ports import ChatRequest, Tool
 from aura.providers.offline.numbers import Found, number_at
 from aura.providers.offline.skills_base import Answer, Ask, Use, parameters
 
@@ -14,6 +14,7 @@ KNOWN = frozenset({"current_time", "calculate", "convert_units", "set_timer", "l
 _EMPTY = frozenset("get fetch find look lookup up search query do run the a an of for by to show read my".split())
 """Parts of a tool's name that nobody says."""
 _PREPOSITIONS = ("in", "for", "about", "of", "to", "at", "on", "called", "named", "with", "from")
+_BLANK: dict[str, Any] = {"number": 0, "integer": 0, "boolean": True, "array": [], "object": {}}
 _SPLIT = re.compile(r"[^a-zA-Z]+|(?<=[a-z])(?=[A-Z])")
 _TRAILING = ("please", "now", "today", "right", "me", "like")
 
@@ -33,6 +34,19 @@ def declared(ask: Ask) -> Answer | None:
         if arguments is not None:
             return Use(tool.name, arguments)
     return None
+
+
+def forced(request: ChatRequest) -> Use | None:
+    """The call that has to be made (`tool_choice`), with what the user's words give; None once it has been made."""
+    wanted = [tool for tool in request.tools if request.tool_choice in ("required", tool.name)]
+    if not wanted or request.messages[-1].role == "tool":
+        return None
+    said = next((message.text for message in reversed(request.messages) if message.role == "user"), "")
+    words = tuple(said.lower().split())
+    known, required = parameters(wanted[0])
+    given = {name: _value(kind, words, 0, text_used=False) for name, kind in known.items() if name in required}
+    return Use(wanted[0].name, {name: _BLANK.get(str(known[name].get("type")), said) if value is None else value
+                                for name, value in given.items()})  # fmt: skip
 
 
 def _arguments(tool: Tool, words: Sequence[str], after: int) -> dict[str, Any] | None:

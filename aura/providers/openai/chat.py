@@ -249,6 +249,10 @@ def wire_request(request: ChatRequest, settings: OpenAISettings) -> dict[str, An
             body["stream_options"]["include_obfuscation"] = False
     if request.tools:
         body["tools"] = [wire_tool(tool) for tool in request.tools]
+        if request.tool_choice in ("none", "required"):
+            body["tool_choice"] = request.tool_choice
+        elif request.tool_choice != "auto":
+            body["tool_choice"] = {"type": "function", "function": {"name": request.tool_choice}}
     if request.max_tokens is not None:
         body[settings.max_tokens_field] = request.max_tokens
     if settings.reasoning_effort:

@@ -27,10 +27,10 @@ from aura.providers import registry
 from aura.providers.http import open_http
 from aura.providers.observed import CallDone, observed
 from aura.providers.offline import vad
-from aura.session.build import JOURNALLED, Sections, Who, hold
+from aura.session.build import JOURNALLED, Sections, hold
 from aura.session.client import Client
 from aura.session.desk import Desk
-from aura.session.line import Ended
+from aura.session.line import Ended, Received
 from aura.session.session import Fact, Session, Tap
 from aura.session.steps import Run, describe
 from aura.session.taps import journal_tap, timing_tap
@@ -38,7 +38,7 @@ from aura.storage.recordings import Job, Recording, write_all
 from aura.storage.tapes import Sounds, Tape, read_tape
 from aura.storage.taping import finish
 from aura.tools.replay.answers import Answers, branch_kit
-from aura.tools.replay.pipeline import RecordedOutside, append_message, change, leaves, recorded_sections
+from aura.tools.replay.pipeline import RecordedOutside, append_message, change, leaves, recorded_sections, who_of
 from aura.tools.replay.turnstile import ReplayedSteps, TapeClock
 
 T = TypeVar("T")
@@ -203,25 +203,28 @@ class BranchSteps(ReplayedSteps):
                 self.clock.now += left
 
 
+FROM_CLIENT = (tape.Text, tape.Audio, tape.Gone, tape.Lost, tape.Back)
+
+
 class BranchLine:
     """The client of a branch: on tape, then by itself, sending what it sent then."""
 
     def __init__(self, steps: BranchSteps, read: Tape, edits: Callable[[str], str]) -> None:
         self._steps, self._edits = steps, edits
         self._sounds = Sounds(read.folder)
-        self._rest = iter([step for step in read.steps if isinstance(step.outcome, tape.Text | tape.Audio | tape.Gone)])
+        self._rest = iter([step for step in read.steps if isinstance(step.outcome, FROM_CLIENT)])
         self._at = 0.0
         self.left_out = 0
         self.end_s = read.steps[-1].at if read.steps else read.header.base
 
-    async def receive(self) -> str | bytes:
+    async def receive(self) -> Received:
         """The next message; raises Ended."""
-        message: str | bytes = await self._steps.seam(self._next, self._steps.recording.received)
+        message: Received = await self._steps.seam(self._next, self._steps.recording.received)
         if not self._steps.over.is_set():
             self._at = trio.current_time()
         return message
 
-    async def _next(self) -> str | bytes:
+    async def _next(self) -> Received:
         for step in self._rest:
             data = b""
             if isinstance(step.outcome, tape.Audio):
@@ -238,8 +241,13 @@ class BranchLine:
                     return self._edits(text)
                 case tape.Gone(why):
                     raise Ended(why)
+                case tape.Lost() | tape.Back():
+                    return step.outcome
         await trio.sleep_until(self.end_s)
         raise Ended("the recording ends here")
+
+    def switch(self) -> None:
+        """There is but one line."""
 
     async def send(self, *messages: str | bytes) -> None:
         """A message to the client."""
@@ -294,7 +302,7 @@ async def _branch(read: Tape, plan: Plan, settings: config.Config, out: Path) ->
         kit = observed(branch_kit(read, answers, steps.real, real), steps, calls.append)
         if not plan.from_fact:
             steps.release()
-        who = Who(read.header.session, read.header.query)
+        who = who_of(read.header)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(steps.supervise)

@@ -16,15 +16,15 @@ from aura.core import journal, tape
 from aura.core.errors import AuraError
 from aura.core.journal import Entry, Header
 from aura.providers.observed import observed
-from aura.session.build import JOURNALLED, Who, hold
+from aura.session.build import JOURNALLED, hold
 from aura.session.client import Client
-from aura.session.line import Ended
+from aura.session.line import Ended, Received
 from aura.session.session import Tap
 from aura.session.taps import journal_tap, timing_tap
 from aura.storage.recordings import Recording
 from aura.storage.tapes import Sounds, Tape, read_tape
 from aura.tools.replay.branch import BranchClock, BranchSteps, save
-from aura.tools.replay.pipeline import append_message, leaves, recorded_sections
+from aura.tools.replay.pipeline import append_message, leaves, recorded_sections, who_of
 from aura.tools.replay.stand_ins import Memory, StandIns, stand_in_kit
 from aura.tools.replay.trial import Detector, make_detector
 
@@ -34,11 +34,11 @@ class Message(msgspec.Struct, frozen=True, eq=False):
 
     then: float
     """When, in the recorded conversation (the session's clock, seconds)."""
-    outcome: tape.Text | tape.Audio | tape.Gone
+    outcome: tape.Text | tape.Audio | tape.Gone | tape.Lost | tape.Back
     audio: bytes = b""
 
     @property
-    def payload(self) -> str | bytes:
+    def payload(self) -> Received:
         """The message as it comes in. Raises Ended when it is the end."""
         match self.outcome:
             case tape.Audio(_, _, binary, event_id):
@@ -47,6 +47,8 @@ class Message(msgspec.Struct, frozen=True, eq=False):
                 return text
             case tape.Gone(why):
                 raise Ended(why)
+            case tape.Lost() | tape.Back():
+                return self.outcome
 
 
 class Input(msgspec.Struct, frozen=True):
@@ -77,7 +79,7 @@ def input_of(folder: Path) -> Input:
         match step.outcome:
             case tape.Audio(size, form):
                 messages.append(Message(step.at, step.outcome, sounds.take(f"in.{form}", size)))
-            case tape.Text() | tape.Gone():
+            case tape.Text() | tape.Gone() | tape.Lost() | tape.Back():
                 messages.append(Message(step.at, step.outcome))
     sounds.close()
     memory = Memory(read, entries, recorded_sections(read).think.tool_s)
@@ -110,17 +112,20 @@ class FreeLine:
         self.later_s = 0.0
         """How much later than then the last message came."""
 
-    async def receive(self) -> str | bytes:
+    async def receive(self) -> Received:
         """The next message; raises Ended."""
         return await self._steps.seam(self._next, self._steps.recording.received)
 
-    async def _next(self) -> str | bytes:
+    async def _next(self) -> Received:
         planned = next(self._plan, None)
         await trio.sleep_until(planned.at if planned else self._end)
         if planned is None:
             raise Ended("closed 1000")
         self.later_s = planned.at - planned.message.then
         return planned.message.payload
+
+    def switch(self) -> None:
+        """There is but one line."""
 
     async def send(self, *messages: str | bytes) -> None:
         """A message to the client."""
@@ -184,7 +189,7 @@ async def _run(
                 return [journal_tap(keep, words=True), timing_tap(client.metrics)]
 
             nursery.start_soon(steps.supervise)
-            why = await steps.root(hold, sections, Who(header.session, header.query), kit, line, steps, taps)
+            why = await steps.root(hold, sections, who_of(header), kit, line, steps, taps)
             nursery.cancel_scope.cancel()
     except* AuraError as errors:
         raise next(leaves(errors)) from None

@@ -22,7 +22,7 @@ from aura.providers.recorded import recorded_kit
 from aura.session.build import Sections, Who, hold
 from aura.session.client import Client
 from aura.session.desk import Desk, turn_settings
-from aura.session.line import Ended
+from aura.session.line import Ended, Interrupted, Received
 from aura.session.session import Fact, Session, Tap
 from aura.session.taps import timing_tap
 from aura.storage.tapes import Sounds, Tape, read_tape
@@ -146,17 +146,28 @@ class RecordedOutside:
                 return value
             case tape.Sound(size, rate_hz, words):
                 return SpeechChunk(self._sounds.take(f"voice.pcm16.{rate_hz}", size), rate_hz, words)
-            case tape.ToolDone():
+            case tape.ToolDone() | tape.Lost() | tape.Back():
                 return outcome
-            case tape.Gone(why):
-                raise Ended(why)
-            case tape.Stop():
-                raise StopAsyncIteration
-            case tape.Failed():
-                raise provider_error(outcome)
-            case tape.Crashed(error):
-                raise RuntimeError(error)
-        return None
+            case tape.Done():
+                return None
+            case _:
+                raise raised(outcome)
+
+
+def raised(outcome: tape.Outcome) -> Exception:
+    """What a call to the outside raised."""
+    match outcome:
+        case tape.Gone(why):
+            return Ended(why)
+        case tape.Interrupted():
+            return Interrupted()
+        case tape.Stop():
+            return StopAsyncIteration()
+        case tape.Failed():
+            return provider_error(outcome)
+        case tape.Crashed(error):
+            return RuntimeError(error)
+    raise AssertionError(outcome)
 
 
 def append_message(data: bytes, event_id: str | None) -> str:
@@ -172,9 +183,12 @@ class RecordedLine:
     def __init__(self, steps: ReplayedSteps, message: Callable[[str | bytes], None]) -> None:
         self._steps, self._message = steps, message
 
-    async def receive(self) -> str | bytes:
-        """The next message of the client; raises Ended."""
+    async def receive(self) -> Received:
+        """The next message of the client, or what became of its connection; raises Ended."""
         return await self._steps.seam(_nobody, lambda _: tape.Done())
+
+    def switch(self) -> None:
+        """There is but one tape."""
 
     async def send(self, *messages: str | bytes) -> None:
         """A message to the client; raises Ended."""
@@ -243,7 +257,7 @@ async def _converse(
         nursery.start_soon(steps.supervise)
 
         async def converse() -> None:
-            who = Who(read.header.session, read.header.query)
+            who = who_of(read.header)
             await steps.root(hold, sections, who, kit, line, steps, taps, (), lambda *pair: here.append(pair))
             steps.release()
             nursery.cancel_scope.cancel()
@@ -251,6 +265,11 @@ async def _converse(
         nursery.start_soon(converse)
         await steps.over.wait()
         nursery.cancel_scope.cancel()
+
+
+def who_of(header: tape.TapeHeader) -> Who:
+    """Whom the recorded conversation was with."""
+    return Who(header.session, header.query, header.patch, header.expires_at)
 
 
 def recorded_sections(read: Tape) -> Sections:
@@ -261,8 +280,10 @@ def recorded_sections(read: Tape) -> Sections:
 def change(session: Session, desk: Desk, new: Sections) -> None:
     """Other settings for a conversation that is under way. (What has begun goes on as it was set up.)"""
     listener, replies = session.listener, session.replies
-    on = session.conversation.settings.auto_reply
-    session.conversation.settings = msgspec.structs.replace(new.conversation, auto_reply=on)
+    now = session.conversation.settings
+    session.conversation.settings = msgspec.structs.replace(
+        new.conversation, auto_reply=now.auto_reply, interruptions=now.interruptions
+    )
     desk.turns = new.turns
     listener.configure(turn_settings(desk.view.session.turn_detection, new.turns))
     listener.overlap.settings, listener.settings = new.overlap, new.listen

@@ -15,7 +15,7 @@ import msgspec
 from aura.core import effects as fx
 from aura.core.errors import AuraError
 from aura.core.fsm import Conversation
-from aura.core.guards import Answer, FsmSettings, Moment
+from aura.core.guards import Answer, FsmSettings, Moment, Talk
 from aura.core.journal import Entry
 from aura.core.rerun import Parting, Rerun
 from aura.tools.replay import free
@@ -63,10 +63,10 @@ def books_of(conversation: Conversation) -> Books:
     """All that a conversation's next decision depends on."""
     state = conversation.state
     stale = {"resume_to"} if state != "interrupted" else set()
-    stale |= {"turn", "drafts", "ended_at_ms"} if state == "idle" else set()  # the next turn sets them anew
-    names = [name for name in ("state", "turn", "closed", *Moment.__annotations__) if name not in stale]
+    stale |= {"turn", "talk"} if state == "idle" else set()  # the next turn sets them anew
+    names = [name for name in ("turn", "closed", *Moment.__annotations__) if name not in stale]
     held = {name: getattr(conversation, name) for name in names}
-    return {name: copy(value) if isinstance(value, Answer) else value for name, value in held.items()}
+    return {name: copy(value) if isinstance(value, Answer | Talk) else value for name, value in held.items()}
 
 
 class Facts:

@@ -19,13 +19,13 @@ from aura.core.ports import Voice, VoiceDetector
 from aura.providers.observed import observed
 from aura.providers.offline import vad
 from aura.providers.recorded import recorded_kit
-from aura.session.build import Sections, Who, hold
+from aura.session.build import Sections, hold
 from aura.session.client import Client
 from aura.session.desk import Desk
+from aura.session.run import watch
 from aura.session.session import Fact, Session, Tap
 from aura.session.steps import Run
 from aura.session.taps import timing_tap
-from aura.stages.listen import watch
 from aura.storage.recordings import Recording
 from aura.storage.taping import Taken
 from aura.tools.replay.pipeline import (
@@ -35,6 +35,7 @@ from aura.tools.replay.pipeline import (
     change,
     leaves,
     recorded_sections,
+    who_of,
 )
 from aura.tools.replay.show import differing
 from aura.tools.replay.strip import Pieces, Strip
@@ -44,7 +45,7 @@ Detector = Callable[[], VoiceDetector]
 
 CLEAR_DB, ALIKE_DB = 20.0, 1.0
 """Loudness over the background leads to the same decisions if it is above the first, or differs by less."""
-LASTING = 5
+LASTING = 7
 """Tasks that go on from the conversation's beginning to its end."""
 
 
@@ -273,7 +274,7 @@ async def _run(strip: Strip, detector: Detector | None) -> Trial:
     def taps(client: Client) -> list[Tap]:
         return [comparison.fact, timing_tap(client.metrics), note]
 
-    await _hold(steps, sections, Who(header.session, header.query), kit, line, steps, taps, (), begun)
+    await _hold(steps, sections, who_of(header), kit, line, steps, taps, (), begun)
     if here:
         steps.look()
     began = here[0][2] if here else header.base

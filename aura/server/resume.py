@@ -1,0 +1,168 @@
+"""Connections that may be lost and come back: a conversation goes on when its client dials again.
+
+A client that hangs up properly (1000, 1001, or a close without a code) ends its conversation. One whose connection
+breaks off has `server.resume_grace_s` to come back: with `resume=SESSION_ID` or `conversation_id=ID` in its address, or
+with `aura.resume` as its first message on a fresh connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+import trio
+
+from aura.core import tape
+from aura.core.errors import ProtocolFault
+from aura.core.wire.client import Resume, decode
+from aura.server.socket import Closed, Socket
+from aura.session.line import Back, Ended, Interrupted, Lost, Received
+
+log = structlog.get_logger()
+
+NO_ANSWER = "no answer to a ping"
+"""What the reason begins with when we closed a connection because the client was gone."""
+REASON_CHARS = 200
+ASKS_AT_FIRST = 2
+"""`aura.resume` may be one of so many first messages: a client may have sent its settings before it."""
+
+
+def broken(end: Closed) -> bool:
+    """Whether the connection broke off, rather than being closed by somebody who meant it."""
+    return end.code == 1006 or end.reason.startswith(NO_ANSWER)
+
+
+def said_played(query: dict[str, str]) -> tape.Back:
+    """What the client says it was playing: `played=ITEM_ID:MS` in its address."""
+    item_id, _, ms = query.get("played", "").rpartition(":")
+    return Back(item_id, int(ms)) if item_id and ms.isdecimal() and len(ms) < 10 else Back()
+
+
+class Attached:
+    """One connection of a conversation; its task waits until the conversation has let go of it."""
+
+    def __init__(self, socket: Socket) -> None:
+        self.socket = socket
+        self.released = trio.Event()
+
+
+class SocketLine:
+    """The server's sockets, one after the other, as the session's line."""
+
+    def __init__(self, attached: Attached, lines: Lines, ident: str, owner: str) -> None:
+        self._lines, self.ident, self.owner = lines, ident, owner
+        self.receiving: Attached | None = attached
+        self._sending: Attached | None = self.receiving
+        self._reading = trio.CancelScope()
+        self._coming: tuple[Attached, tape.Back] | None = None
+        self._came = trio.Event()
+        self._asks = ASKS_AT_FIRST
+
+    # ---- the session's side
+
+    async def receive(self) -> Received:
+        """The next message, or what became of the connection; raises Ended."""
+        if self.receiving is None:
+            return await self._wait()
+        self._reading = trio.CancelScope()
+        if self._coming is not None:
+            return self._let_go("another connection took its place")
+        try:
+            with self._reading:
+                message = await self.receiving.socket.receive()
+                return self._look(message) if self._asks else message
+        except Closed as end:
+            if not broken(end) or not self._lines.grace_s:
+                raise Ended(f"closed {end.code} {end.reason}".strip()) from None
+            return self._let_go(f"closed {end.code} {end.reason}".strip())
+        return self._let_go("another connection took its place")
+
+    async def send(self, *messages: str | bytes) -> None:
+        """Send messages; raises Interrupted (that the line has ended shows where it is read)."""
+        if self._sending is None:
+            raise Interrupted
+        try:
+            await self._sending.socket.send(*messages)
+        except Closed:
+            raise Interrupted from None
+
+    def switch(self) -> None:
+        """What follows is for the new connection."""
+        self._sending = self.receiving
+
+    async def _wait(self) -> Received:
+        with trio.move_on_after(self._lines.grace_s):
+            await self._came.wait()
+        if self._coming is None:
+            raise Ended(f"the client did not come back within {self._lines.grace_s:g} s")
+        (self.receiving, back), self._coming, self._came = self._coming, None, trio.Event()
+        return back
+
+    def _let_go(self, why: str) -> tape.Lost:
+        """The present connection is over."""
+        if self.receiving is not None:
+            self.receiving.released.set()
+            self.receiving = None
+        return Lost(why)
+
+    def _look(self, message: str | bytes) -> str | bytes:
+        """Whether the client wants to go on with an earlier conversation; raises Ended when it does."""
+        self._asks -= 1
+        if not isinstance(message, str) or "aura.resume" not in message or self.receiving is None:
+            return message
+        try:
+            asked = decode(message)
+        except ProtocolFault:
+            return message
+        earlier = self._lines.find(asked.session_id, self.owner) if isinstance(asked, Resume) else None
+        if earlier is None or earlier is self:
+            return message
+        attached, self.receiving, self._sending = self.receiving, None, None
+        earlier.take_over(attached, Back())
+        raise Ended("the client goes on with an earlier conversation")
+
+    # ---- the server's side
+
+    def take_over(self, attached: Attached, back: tape.Back) -> None:
+        """The client is back on this connection."""
+        if self._coming is not None:  # and again, before anybody noticed
+            self._coming[0].released.set()
+        self._coming = (attached, back)
+        self._came.set()
+        self._reading.cancel()
+
+    async def close(self, code: int, reason: str) -> None:
+        """The conversation is over: close the connection that it has, and let go of all."""
+        ends = [self.receiving, self._coming[0] if self._coming else None]
+        for attached in filter(None, ends):
+            await attached.socket.close(code, reason[:REASON_CHARS])
+            attached.released.set()
+
+
+class Lines:
+    """The lines of all conversations, by what their clients may call them."""
+
+    def __init__(self, grace_s: float, most: int) -> None:
+        self._grace_s, self._most = grace_s, most
+        self._lines: dict[str, SocketLine] = {}
+        self._names: dict[str, str] = {}
+
+    @property
+    def grace_s(self) -> float:
+        """How long a client has to come back; no time at all where too many are waited for."""
+        return self._grace_s if len(self._lines) < self._most else 0.0
+
+    def enter(self, line: SocketLine, conversation_id: str) -> Callable[[], None]:
+        """The line can be found from now on; returns what ends that."""
+        self._lines[line.ident] = line
+        self._names[conversation_id] = line.ident
+
+        def leave() -> None:
+            del self._lines[line.ident], self._names[conversation_id]
+
+        return leave
+
+    def find(self, name: str, owner: str) -> SocketLine | None:
+        """The line of a session or conversation of this owner (the key it was begun with)."""
+        line = self._lines.get(self._names.get(name, name))
+        return line if line is not None and line.owner == owner else None

@@ -1,0 +1,120 @@
+"""Responses outside the conversation (`conversation: "none"`): made beside it, they have nothing to do with the floor.
+
+An aside has its own number, far from those of replies. It may be spoken or written and may call the client's functions,
+never the server's; nothing of it gets into the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+import trio
+
+from aura.core import effects as fx
+from aura.core import events as ev
+from aura.core.dialogue import Dialogue
+from aura.core.errors import ProtocolFault, QuotaExhausted
+from aura.core.ports import Kit, ToolCall
+from aura.session.client import Client
+from aura.session.producer import Producer
+from aura.session.reply import Reply
+from aura.session.session import Session
+from aura.session.setup import Setup
+from aura.stages.think import Functions, think
+
+FIRST = 1_000_000_000
+"""Number of the first aside; replies count from 1."""
+
+
+class Asides:
+    """The asides of one conversation."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._running: dict[int, Reply] = {}
+        self._made = 0
+
+    @property
+    def _kit(self) -> Kit:
+        return self._session.replies.kit
+
+    @property
+    def _client(self) -> Client:
+        return self._session.client
+
+    @property
+    def _dialogue(self) -> Dialogue:
+        return self._session.dialogue
+
+    def start(self, setup: Setup) -> None:
+        """Begin one. Raises `ProtocolFault` when too many are being made."""
+        session = self._session
+        limit = session.settings.asides_max
+        if len(self._running) >= limit:
+            raise ProtocolFault("rate_limit_exceeded", f"At most {limit} responses outside the conversation at a time.")
+        number = FIRST + self._made
+        self._made += 1
+        reply = Reply(fx.StartReply(number, 0, "request", draft=False), setup, away=session.replies.away)
+        self._running[number] = reply
+        session.tell(ev.AsideBegan(number))
+        self._client.responding(reply, 0, out_of_band=True)
+        if session.nursery:
+            session.steps.spawn(session.nursery, self._run, reply)
+
+    def cancel(self, number: int) -> bool:
+        """The client does not want it any more; False if it is not being made."""
+        reply = self._running.get(number)
+        if reply is not None:
+            reply.scope.cancel()
+            self._end(reply, "cancelled", lambda: self._client.cancelled(reply, "client_cancelled", "", 0))
+        return reply is not None
+
+    def running(self) -> list[Reply]:
+        """Those that are being made."""
+        return list(self._running.values())
+
+    async def _run(self, reply: Reply) -> None:
+        failures: list[ev.StageFailed] = []
+
+        def tell(event: ev.Event) -> None:
+            if isinstance(event, ev.StageFailed):
+                failures.append(event)
+                reply.scope.cancel()
+
+        producer = Producer(self._kit, self._client, self._session.steps, tell)
+        with structlog.contextvars.bound_contextvars(aside=reply.order.reply), reply.scope:
+            await producer.produce(reply, partial(self._think, producer))
+        if failures:
+            self._end(reply, "failed", lambda: self._client.failed(reply, failures[0].code))
+        else:
+            self._end(reply, "completed", lambda: self._client.finished(reply))
+
+    def _end(self, reply: Reply, status: str, tell_client: Callable[[], None]) -> None:
+        if self._running.pop(reply.order.reply, None) is not None:
+            tell_client()
+            self._session.tell(ev.AsideEnded(reply.order.reply, status))
+
+    async def _think(self, producer: Producer, reply: Reply, words: trio.MemorySendChannel[str]) -> None:
+        setup = reply.setup
+        if wait_s := self._client.limits.wait_s(trio.current_time()):
+            raise QuotaExhausted(f"this conversation may not ask the model for another {wait_s:.0f} s", provider="aura")
+        if setup.context is not None:
+            messages = (*self._dialogue.system(setup.instructions), *setup.context)
+        else:
+            messages = self._dialogue.messages(setup.instructions)
+        functions = Functions(_never, frozenset(tool.name for tool in setup.functions), partial(self._call, reply))
+        await think(
+            setup.request(messages, ()), words, self._kit.chat, functions, setup.think, producer.tell,
+            reply.spent.add, reply.order.reply,
+        )  # fmt: skip
+        reply.complete = True
+
+    async def _call(self, reply: Reply, call: ToolCall) -> None:
+        self._client.call(reply, call)
+
+
+async def _never(call: ToolCall) -> str:
+    """The model made a function up."""
+    return f"there is no function {call.name}"
