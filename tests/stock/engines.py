@@ -34,19 +34,20 @@ class Lines:
 
     replies: Mapping[str, str]
     """By the words of the user; of several the one that was said last counts."""
-    tool: bool = False
-    """Call the client's function before answering."""
+    wish: str = ""
+    """The saying that is answered with a call of the client's function first."""
     calls: int = field(default=0)
 
     def answer(self, seen: Seen) -> Answer:
         """What the model answers to a request."""
         messages = seen.json["messages"]
         if messages[-1]["role"] == "tool":
-            return said(f"Done, you have {messages[-1]['content'].strip()}.")
-        if self.tool and any(tool["function"]["name"] == TOOL for tool in seen.json.get("tools") or ()):
+            return said(f"Done, you have {messages[-1]['content'].strip(' "')}.")
+        words, tools = last_words(messages), [tool["function"]["name"] for tool in seen.json.get("tools") or ()]
+        if self.wish and self.wish in words and TOOL in tools:
             self.calls += 1
-            return call(f"call_{self.calls:016d}", json.dumps({"wish": last_words(messages)}))
-        return said(self.reply(last_words(messages)))
+            return call(f"call_{self.calls:016d}", json.dumps({"wish": words}))
+        return said(self.reply(words))
 
     def reply(self, words: str) -> str:
         """The reply to the latest of the known sayings."""

@@ -117,7 +117,7 @@ async def run_scenario(
     replies |= {"ask": STORY} if scenario in ("barge", LONG) else {}
     if here.engines is not None:
         spoken = {clips[part].text: replies[part] for part in clips} | {TYPED: replies["typed"]}
-        equip(here.engines, Lines(spoken, tool=scenario == "tool"), clips)
+        equip(here.engines, Lines(spoken, wish=clips["order"].text if scenario == "tool" else ""), clips)
     job = make_job(client, scenario, plan, here, clips, paths, replies)
     recording = here.proxy.record(here.folder / f"{scenario}.jsonl", sound=plan.sound)
     report = await call(client, job, here.folder, outcome)
