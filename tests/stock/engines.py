@@ -42,7 +42,8 @@ class Lines:
         """What the model answers to a request."""
         messages = seen.json["messages"]
         if messages[-1]["role"] == "tool":
-            return said(f"Done, you have {messages[-1]['content'].strip(' "')}.")
+            result = messages[-1]["content"].strip(' "')
+            return said(f"Done, you have {result}.")
         words, tools = last_words(messages), [tool["function"]["name"] for tool in seen.json.get("tools") or ()]
         if self.wish and self.wish in words and TOOL in tools:
             self.calls += 1
