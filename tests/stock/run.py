@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
+import tempfile
 import traceback
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -187,7 +187,9 @@ def placed(client: Client) -> Path:
     folder = cache() / "node" / client.name
     folder.mkdir(exist_ok=True)
     for name in ("common.mjs", client.script):
-        shutil.copy(SCRIPTS / name, folder / name)
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as copy:  # another run may be reading the old one
+            copy.write((SCRIPTS / name).read_bytes())
+        Path(copy.name).replace(folder / name)
     return folder / client.script
 
 
