@@ -74,6 +74,7 @@ def talk(
         float | None,
         typer.Option(metavar="SECONDS", help="Say the next file so long after an answer began, over it."),
     ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Check the server's events against the protocol.")] = False,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
@@ -84,7 +85,9 @@ def talk(
     start_logs(chosen, quiet=True)
     from aura.tools import talk as tool
 
-    raise typer.Exit(tool.run(chosen, files or [], url or own_url(chosen), save, mic, play, barge_in_after))
+    raise typer.Exit(
+        tool.run(chosen, files or [], url or own_url(chosen), save, mic, play, barge_in_after, check=check)
+    )
 
 
 @command("demo", "Hear a whole conversation, with no key and no microphone.")

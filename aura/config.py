@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     import aura.providers.offline.tts
     import aura.providers.offline.vad
     import aura.providers.openai.settings
+    import aura.server.phone_settings
     import aura.server.settings
     import aura.session.session
     import aura.session.setup
@@ -71,6 +72,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Every setting of a running AURA. A field here is a section: its annotation says where the section is defined."""
 
     server: aura.server.settings.ServerSettings
+    phone: aura.server.phone_settings.PhoneSettings
     assistant: aura.session.setup.ReplySettings
     engines: EngineSettings
     openai: aura.providers.openai.settings.OpenAISettings

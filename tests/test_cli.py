@@ -210,6 +210,16 @@ def test_no_key_is_ever_shown():
     assert "sk-12345678" not in text
 
 
+def test_phone_vendors_that_may_call_are_shown_and_what_they_lack():
+    _, text = examine()
+    assert row(text, "phones", "ok", "only this machine may call")
+    _, text = examine("phone.telnyx_stream_token=abc", "phone.twilio_auth_token=xyz")
+    assert row(text, "phone telnyx", "note", "/v1/telnyx: calls are checked", "set phone.telnyx_api_key")
+    assert row(text, "phone twilio", "ok", "calls are checked and can be ended")
+    assert row(text, "phone address", "note", "set phone.public_url")
+    assert "xyz" not in text
+
+
 def test_a_taken_port_is_broken():
     async def main():
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")

@@ -27,8 +27,10 @@ class PlayoutSettings(msgspec.Struct, frozen=True):
 class PlayClock:
     """The client's playback of one reply. Times are seconds on the session's clock, positions seconds of audio."""
 
-    def __init__(self, settings: PlayoutSettings) -> None:
+    def __init__(self, settings: PlayoutSettings, before_s: float = 0.0) -> None:
         self._settings = settings
+        self.before_s = before_s
+        """Audio that the client was sent earlier in the same item, by a reply that failed: it counts from there."""
         self.sent_s = 0.0
         self._position_s = 0.0
         self._as_of = 0.0
@@ -85,5 +87,5 @@ class PlayClock:
         self._paused_at, self._as_of = None, at + self._settings.client_delay_s
 
     def acknowledge(self, at: float, position_s: float) -> None:
-        """The client says how far it has played; it cannot have played what was not sent."""
-        self._acked = (at, min(self.sent_s, max(0.0, position_s)))
+        """The client says how far it has played the item; it cannot have played what was not sent."""
+        self._acked = (at, min(self.sent_s, max(0.0, position_s - self.before_s)))

@@ -36,6 +36,7 @@ Name = Literal[
     "bytes_received",
     "bytes_sent",
     "clients_slow",
+    "protocol_violations",
 ]
 
 
@@ -68,6 +69,7 @@ METRICS: dict[Name, Declared] = {
     "bytes_received": Declared("counter", "WebSocket bytes from clients."),
     "bytes_sent": Declared("counter", "WebSocket bytes to clients."),
     "clients_slow": Declared("counter", "Conversations closed because the client did not read."),
+    "protocol_violations": Declared("counter", "Events against the protocol, if it is checked.", ("rule",)),
 }
 
 

@@ -6,10 +6,12 @@ import gc
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib import import_module
 
+import msgspec
 import structlog
 import trio
 
@@ -24,17 +26,21 @@ from aura.providers import registry
 from aura.providers.http import open_http
 from aura.providers.observed import observed
 from aura.providers.offline import vad
+from aura.providers.phone_calls import PhoneCalls
 from aura.server.books import Books, Library
+from aura.server.checked import CheckedLine
 from aura.server.drain import Drain, drain_on_signal
 from aura.server.handshake import Request
 from aura.server.http import LazyApp, pages
 from aura.server.listener import serve as listen_on
 from aura.server.operator import link, operator_key
-from aura.server.resume import Attached, Lines, SocketLine, said_played
+from aura.server.phone_access import Vendor, check_call, vendor_of
+from aura.server.phones import NotTaken, Phones
+from aura.server.resume import NO_RETURN, Attached, Lines, SocketLine, said_played
 from aura.server.sessions import session_routes
 from aura.server.socket import Socket
-from aura.session.build import Who, hold, sections_of
-from aura.session.line import Line
+from aura.session.build import Sections, Who, hold, sections_of
+from aura.session.line import Ended, Line
 from aura.session.run import SLOW, close_code
 from aura.session.steps import RecordedLine, RecordedSteps, Steps
 from aura.storage.journals import open_journals
@@ -46,6 +52,8 @@ TOLD = ("model", "persona", "tenant", "aura", "intent")
 """What of a client's address is looked at, logged and recorded: the rest may hold a key."""
 COLLECT_AFTER = (20_000, 20, 50)
 """Thresholds of the garbage collector's three generations."""
+GOING_AWAY = 1001
+"""The code with which this server closes when it shuts down."""
 SLOW_STEP_S = 0.1
 """A step of a task that blocks the event loop for longer is logged."""
 
@@ -76,8 +84,8 @@ async def open_kit(config: Config, health: Health) -> AsyncIterator[Kit]:
 class House:
     """All conversations of the process share this."""
 
-    def __init__(self, config: Config, kit: Kit, library: Library, nursery: trio.Nursery) -> None:
-        self.config, self.kit, self.library, self.nursery = config, kit, library, nursery
+    def __init__(self, config: Config, kit: Kit, library: Library, phones: Phones, nursery: trio.Nursery) -> None:
+        self.config, self.kit, self.library, self.phones, self.nursery = config, kit, library, phones, nursery
         self.sections = sections_of(config)
         self.lines = Lines(config.server.resume_grace_s, 2 * config.server.conversations_max)
         self.warm_up = [engine.warm for engine in (kit.stt, kit.chat, kit.tts) if hasattr(engine, "warm")]
@@ -85,48 +93,105 @@ class House:
     async def hold(self, socket: Socket, request: Request) -> None:
         """One connection, to its end: of a new conversation, or of one that goes on."""
         attached = Attached(socket)
+        if vendor := vendor_of(request.path):
+            await self.phone(vendor, attached, request)
+            return
         name = request.query.get("resume") or request.query.get("conversation_id")
         earlier = self.lines.find(name, "") if name else None
         if earlier is not None:
             log.info("conversation.resumed", session=earlier.ident)
             earlier.take_over(attached, said_played(request.query))
         else:
-            ident = f"sess_{secrets.token_hex(8)}"
             asked = {name: request.query[name] for name in TOLD if name in request.query}
-            limit_s = self.config.session.max_s
-            who = Who(ident, asked, expires_at=int(time.time() + limit_s) if limit_s else 0)
-            line = SocketLine(attached, self.lines, ident, "")
+            who = self._who(asked)
+            line = SocketLine(attached, self.lines, who.ident, "")
             self.nursery.start_soon(self._conversation, line, who, request.path)
         await attached.released.wait()
 
+    def _who(self, asked: dict[str, str]) -> Who:
+        limit_s = self.config.session.max_s
+        ends = int(time.time() + limit_s) if limit_s else 0
+        return Who(f"sess_{secrets.token_hex(8)}", asked, expires_at=ends)
+
     async def _conversation(self, line: SocketLine, who: Who, path: str) -> None:
-        """A conversation from beginning to end; its connections come and go. Never raises."""
+        """A conversation whose connections come and go."""
         leave = self.lines.enter(line, id_source(who.ident.encode())("conv"))
+        try:
+            await self.talk(line, line, path, who, self.sections, self.kit)
+        finally:
+            leave()
+
+    async def phone(self, vendor: Vendor, attached: Attached, request: Request) -> None:
+        """One phone call."""
+        socket = attached.socket
+        who = self._who({})
+        sockets = SocketLine(attached, NO_RETURN, who.ident, "")
+        try:
+            call = await self.phones.pick_up(vendor, sockets, request.query)
+        except NotTaken as error:
+            log.warning("phone.not_taken", vendor=vendor, why=str(error))
+            if error.started and vendor == "telnyx":
+                await self.phones.hang_up(vendor, error.started)
+            await socket.close(1008, str(error))
+            return
+        except Ended as end:
+            log.info("phone.gone", vendor=vendor, why=str(end))
+            return
+        who = msgspec.structs.replace(who, query=call.asked(recorded=self.config.storage.record))
+        sections, kit = call.sections(self.sections, self.phones.settings), call.kit(self.kit)
+
+        async def hang_up() -> None:
+            """The assistant ended the call; Telnyx goes on with it in silence, whatever ended the conversation."""
+            log.info("phone.over", vendor=vendor, call=call.started.call_id, **call.line.account())
+            ours = socket.closed is None or socket.closed.code == GOING_AWAY
+            if call.line.hung_up or (vendor == "telnyx" and ours and not call.line.caller_gone):
+                await self.phones.hang_up(vendor, call.started)
+
+        await self.talk(call.line, sockets, request.path, who, sections, kit, hang_up)
+
+    async def talk(
+        self,
+        line: Line,
+        sockets: SocketLine,
+        path: str,
+        who: Who,
+        sections: Sections,
+        kit: Kit,
+        before_close: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+    ) -> None:
+        """Hold a conversation, keep its books, close its connection. Never raises."""
+        told = {name: who.query[name] for name in TOLD if name in who.query}
         code, why = 1011, "internal error"
         try:
             if self.config.vad.detector == "silero":
                 await trio.to_thread.run_sync(vad.load_model)  # at once, but for the first ones after the start
-            with self.library.books(who, self.sections, self.kit) as books:
-                log.info("conversation.begun", path=path, journal=books.place, **who.query)
-                books.why = why = await self.converse(line, who, books)
+            with self.library.books(who, sections, kit) as books:
+                log.info("conversation.begun", path=path, journal=books.place, **told)
+                books.why = why = await self.converse(self._checked(line), who, books, sections, kit)
                 log.info("conversation.ended", why=why)
                 if why == SLOW:
                     log.warning("client.slow")
                 code = close_code(why)
+                await before_close()
         except Exception as error:
             log.exception("conversation.crashed", error=type(error).__name__)
         finally:
-            leave()
-            await line.close(code, why)
+            await sockets.close(code, why)
 
-    async def converse(self, line: Line, who: Who, books: Books) -> str:
+    def _checked(self, line: Line) -> Line:
+        """The conversation's connection, checked where that is asked for."""
+        if not self.config.server.check_protocol and self.config.logs.level != "debug":
+            return line
+        return CheckedLine(line, lambda rule: self.library.metrics.add("protocol_violations", rule))
+
+    async def converse(self, line: Line, who: Who, books: Books, sections: Sections, kit: Kit) -> str:
         """Hold the conversation, with the engines and the line seen through the recording."""
         steps: Steps = Steps()
         if books.recording:
             steps = RecordedSteps(books.recording)
             line = RecordedLine(line, steps, books.recording)
-        kit = observed(self.kit, steps, books.call)
-        return str(await steps.root(hold, self.sections, who, kit, line, steps, books.taps, self.warm_up))
+        seen = observed(kit, steps, books.call)
+        return str(await steps.root(hold, sections, who, seen, line, steps, books.taps, self.warm_up))
 
 
 async def serve(config: Config, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
@@ -143,9 +208,11 @@ async def serve(config: Config, *, task_status: trio.TaskStatus[int] = trio.TASK
         open_recordings(config.recording, config.storage.data_dir) as recordings,
         open_kit(config, health) as kit,
         open_spans(config.otel) as spans,
+        open_http(config.http) as http,
         trio.open_nursery() as nursery,
     ):
-        house = House(config, kit, Library(config, journals, recordings, spans, metrics), nursery)
+        phones = Phones(config.phone, config.session.greeting, PhoneCalls(http, config.phone.api_timeout_s))
+        house = House(config, kit, Library(config, journals, recordings, spans, metrics), phones, nursery)
         await nursery.start(drain_on_signal, drain, config.server.drain_grace_s)
         nursery.start_soon(trio.to_thread.run_sync, vad.load_model)
         storage, server = config.storage, config.server
@@ -180,5 +247,6 @@ async def serve_port(
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until the drain is over, then end the process's other tasks."""
-    await listen_on(config.server, house.hold, app, drain=drain, metrics=metrics, task_status=task_status)
+    check = partial(check_call, settings=config.phone)
+    await listen_on(config.server, house.hold, app, drain=drain, metrics=metrics, check=check, task_status=task_status)
     whole.cancel()

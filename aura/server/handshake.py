@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-PATHS = frozenset({"/v1/realtime", "/realtime"})
-"""Where conversations are held. LiveKit dials `/realtime` when it is given a host without a path."""
+PATHS = frozenset({"/v1/realtime", "/realtime", "/v1/twilio", "/v1/telnyx", "/v1/plivo"})
+"""Where conversations are held. LiveKit dials `/realtime` when it is given a host without a path; phones the rest."""
 SUBPROTOCOL = "realtime"
 """Selected whenever offered: browsers abort when the server selects none of those they offer."""
 
@@ -26,6 +26,8 @@ class Request(msgspec.Struct, frozen=True):
     headers: dict[str, str]
     remote: str = ""
     """The client's address."""
+    target: str = ""
+    """Path and query exactly as they came: phone vendors sign them."""
 
     @property
     def subprotocols(self) -> tuple[str, ...]:
@@ -74,7 +76,7 @@ def parse(method: bytes, target: bytes, headers: list[tuple[bytes, bytes]], remo
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         found[key] = f"{found[key]},{text}" if key in found else text
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    return Request(method.decode("latin-1"), parts.path or "/", query, found, remote)
+    return Request(method.decode("latin-1"), parts.path or "/", query, found, remote, target.decode("ascii"))
 
 
 def check_upgrade(request: Request, paths: frozenset[str] = PATHS) -> None:

@@ -41,13 +41,14 @@ class Server:
         drain: Drain | None = None,
         metrics: Metrics | None = None,
         paths: frozenset[str] = PATHS,
+        check: Callable[[Request], None] = lambda _: None,
     ) -> None:
         self.settings = settings
         self.drain = drain or Drain()
         self.metrics = metrics or Metrics()
         self._handler = handler
         self._app = app
-        self._paths = paths
+        self._paths, self._check = paths, check
         self._sockets: dict[Socket, tuple[int, int]] = {}  # with the bytes already in the metrics
         self._connections = 0
         self._admitted = 0
@@ -87,6 +88,7 @@ class Server:
         try:
             check_upgrade(request, self._paths)
             check_origin(request, self.settings.origins, self.settings.host)
+            self._check(request)
             self._admit()
         except Refusal as refusal:
             self.metrics.add("conversations_refused", refusal.code)
@@ -161,10 +163,14 @@ async def serve(
     drain: Drain | None = None,
     metrics: Metrics | None = None,
     paths: frozenset[str] = PATHS,
+    check: Callable[[Request], None] = lambda _: None,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until cancelled, or until `drain` is over; reports the port. Raises `ConfigError`."""
-    server = Server(settings, handler, app, drain=drain, metrics=metrics, paths=paths)
+    """Serve until cancelled, or until `drain` is over; reports the port. Raises `ConfigError`.
+
+    `check` may raise `Refusal` for a request that is otherwise fit for a conversation.
+    """
+    server = Server(settings, handler, app, drain=drain, metrics=metrics, paths=paths, check=check)
     listeners = await open_listeners(settings)
     port: int = _socket_of(listeners[0]).getsockname()[1]
     async with trio.open_nursery() as nursery:

@@ -56,7 +56,7 @@ class SocketLine:
         self._reading = trio.CancelScope()
         self._coming: tuple[Attached, tape.Back] | None = None
         self._came = trio.Event()
-        self._asks = ASKS_AT_FIRST
+        self._asks = ASKS_AT_FIRST if lines.grace_s else 0
 
     # ---- the session's side
 
@@ -166,3 +166,7 @@ class Lines:
         """The line of a session or conversation of this owner (the key it was begun with)."""
         line = self._lines.get(self._names.get(name, name))
         return line if line is not None and line.owner == owner else None
+
+
+NO_RETURN = Lines(0.0, 0)
+"""For connections that nobody can come back to, such as phone calls."""

@@ -55,5 +55,8 @@ class ServerSettings(msgspec.Struct, frozen=True):
     operator_key: Secret = msgspec.field(default_factory=Secret)
     """Opens the session page, /sessions; at least 16 characters. Empty: a server that records and listens on loopback
     makes one and keeps it in the file operator.key in the data folder; any other has no such page."""
+    check_protocol: bool = False
+    """Check every event sent against the protocol's grammar and log violations; for debugging, costs CPU. Also on when
+    logs.level is debug."""
     tcp_nodelay: bool = True
     """Send every message at once instead of collecting small ones (Nagle)."""

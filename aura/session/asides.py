@@ -111,8 +111,8 @@ class Asides:
         )  # fmt: skip
         reply.complete = True
 
-    async def _call(self, reply: Reply, call: ToolCall) -> None:
-        self._client.call(reply, call)
+    async def _call(self, reply: Reply, call: ToolCall, spoken: bool) -> None:
+        self._client.call(reply, call, spoken=spoken)
 
 
 async def _never(call: ToolCall) -> str:

@@ -17,6 +17,7 @@ from aura.core.pacing import PlayoutSettings
 from aura.core.ports import Kit
 from aura.core.sentences import SentenceSettings
 from aura.core.turns import TurnSettings
+from aura.core.voices import known_voices
 from aura.core.wire.ids import id_source
 from aura.core.wire.realtime import RealtimeView
 from aura.core.wire.session_object import Audio, AudioInput, AudioOutput, RealtimeSession, Transcription, opt_in_patch
@@ -125,7 +126,8 @@ async def hold(
     setup = Setup(sections.assistant, sections.think, sections.speak, sections.playout, sections.sentences)
     both = (sections.conversation, sections.session)
     session = Session(kit, client, dialogue, make_ears, setup, both, taps(client), steps)
-    desk = Desk(session, mic_in, sections.turns, frozenset())
+    voices = known_voices(kit.tts.name, sections.speak.voice, described.voice, *sections.speak.more_voices)
+    desk = Desk(session, mic_in, sections.turns, voices)
     desk.configure(described)
     begun(session, desk)
     return await converse(session, desk, line, mic_out, out_out, sections.session.greeting, warm_up)

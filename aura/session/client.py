@@ -170,9 +170,9 @@ class Client:
         for frame in self.view.say(reply.order.reply, delta):
             await self.out.send(frame)
 
-    def call(self, reply: Reply, call: ToolCall) -> None:
-        """The client is asked to run one of its functions."""
-        self.post(self.view.call(reply.order.reply, call))
+    def call(self, reply: Reply, call: ToolCall, *, spoken: bool) -> None:
+        """The client is asked to run one of its functions; `spoken`: the reply has words, which come before it."""
+        self.post(self.view.call(reply.order.reply, call, spoken=spoken))
 
     def finished(self, reply: Reply) -> None:
         """The reply was heard to its end."""
@@ -229,7 +229,7 @@ class Client:
             self.post(opened)
             if opened and not reply.written:
                 begin_s, pieces = reply.audio.since(reply.clock.heard(now))
-                self.resume(number, round(begin_s * 1000))
+                self.resume(number, round((begin_s + reply.clock.before_s) * 1000))
                 reply.clock.rewind(now, begin_s)
                 for payload in pieces:
                     self.post(self.view.audio(number, payload))

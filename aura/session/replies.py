@@ -65,9 +65,11 @@ class Replies:
     def start(self, order: fx.StartReply, nursery: trio.Nursery) -> Reply:
         """Begin a reply in the session's nursery."""
         dropped = self.past.dropped
-        inherited = dropped.setup if dropped and dropped.order.reply == order.retry_of else None
-        setup = inherited or (None if order.draft else self.asked) or self.setup
-        reply = self.running[order.reply] = Reply(order, setup, away=self.away)
+        before_s = 0.0
+        setup = (None if order.draft else self.asked) or self.setup
+        if dropped and dropped.order.reply == order.retry_of:  # to the client they are one
+            setup, before_s = dropped.setup, dropped.clock.before_s + dropped.clock.sent_s
+        reply = self.running[order.reply] = Reply(order, setup, before_s=before_s, away=self.away)
         self.steps.spawn(nursery, self._run, reply)
         return reply
 
@@ -125,7 +127,7 @@ class Replies:
         functions = Functions(
             lambda call: self._run_tool(reply, call),
             frozenset(tool.name for tool in setup.functions),
-            lambda call: self._hand_over(reply, call),
+            lambda call, spoken: self._hand_over(reply, call, spoken=spoken),
         )
         request = setup.request(self._messages(reply), self.kit.toolbox.tools())
         await think(
@@ -147,9 +149,9 @@ class Replies:
         self.dialogue.tool(reply.order.reply, reply.order.turn, call, result)
         return result
 
-    async def _hand_over(self, reply: Reply, call: ToolCall) -> None:
+    async def _hand_over(self, reply: Reply, call: ToolCall, *, spoken: bool) -> None:
         """Ask the client to run one of its functions."""
         await reply.gate.wait_released()
         self.dialogue.tool(reply.order.reply, reply.order.turn, call)
         self.tell(ev.FunctionRequested(reply.order.reply, call.name))
-        self.client.call(reply, call)
+        self.client.call(reply, call, spoken=spoken)

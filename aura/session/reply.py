@@ -68,11 +68,11 @@ class Sent:
 class Reply:
     """One reply under way."""
 
-    def __init__(self, order: fx.StartReply, setup: Setup, *, away: bool = False) -> None:
+    def __init__(self, order: fx.StartReply, setup: Setup, *, before_s: float = 0.0, away: bool = False) -> None:
         self.order, self.setup = order, setup
         self.scope = trio.CancelScope()
         self.gate = Gate(released=not order.draft, away=away)
-        self.clock = PlayClock(setup.playout)
+        self.clock = PlayClock(setup.playout, before_s)
         self.ledger = Ledger(setup.output.rate_hz)
         self.question = ""
         """The words it answers."""
@@ -90,15 +90,17 @@ class Reply:
         return self.setup.modality == "text"
 
     def heard(self, at: float) -> tuple[str, int]:
-        """The words that were heard so far, and their milliseconds. What is written counts as read when it is sent."""
+        """The words that were heard so far, and the item's milliseconds. What is written is read when it is sent."""
         if self.written:
             return self.said(), 0
         position = self.clock.heard(at)
-        return self.ledger.heard(round(position * self.setup.output.rate_hz)).text, round(position * 1000)
+        words = self.ledger.heard(round(position * self.setup.output.rate_hz)).text
+        return words, round((position + self.clock.before_s) * 1000)
 
     def heard_until(self, ms: int) -> str:
-        """The words in its first `ms`."""
-        return self.said() if self.written else self.ledger.heard(ms * self.setup.output.rate_hz // 1000).text
+        """The words in the first `ms` of its item."""
+        samples = round((ms / 1000 - self.clock.before_s) * self.setup.output.rate_hz)
+        return self.said() if self.written else self.ledger.heard(max(0, samples)).text
 
     def said(self) -> str:
         """All that the client was sent."""

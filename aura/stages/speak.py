@@ -20,6 +20,9 @@ class SpeakSettings(msgspec.Struct, frozen=True):
 
     voice: str = "alloy"
     """Name of the voice; what is possible depends on the engine."""
+    more_voices: tuple[str, ...] = ()
+    """Names that clients may ask for besides those of OpenAI and xAI; unknown ones are refused. (A compatible server is
+    asked for any.)"""
     speed: float = 1.0
     """Speaking rate, 0.25 to 1.5."""
     first_audio_s: float = 6.0

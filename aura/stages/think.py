@@ -33,8 +33,9 @@ class Functions(msgspec.Struct, frozen=True):
     """Runs one of the server's own."""
     theirs: frozenset[str] = frozenset()
     """Names of those that the client runs."""
-    hand_over: Callable[[ToolCall], Awaitable[None]] | None = None
-    """Asks the client for one of them. The answer ends there: the client asks for the next one with the result."""
+    hand_over: Callable[[ToolCall, bool], Awaitable[None]] | None = None
+    """Asks the client for one of them; with True when words came before it. The answer ends there: the client asks for
+    the next one with the result."""
 
 
 async def think(
@@ -59,7 +60,7 @@ async def think(
             results = [await _run(call, functions.run, settings, tell, reply) for call in ours]
             for call in theirs:
                 if functions.hand_over:
-                    await functions.hand_over(call)
+                    await functions.hand_over(call, bool(said.strip()))
             if theirs or not calls:
                 return
             answered = Message("assistant", said, tool_calls=tuple(calls))

@@ -86,6 +86,8 @@ class Call:
         self.playout = Playout(DEFAULT_RATE_HZ)
         self.tick_s = settings.ack_interval_s
         """How often the playout is brought up to date when nothing arrives; a loudspeaker wants it often."""
+        self.observer: Callable[[str, str | bytes], None] = lambda *_: None
+        """Sees every message as it is on the wire: "sent" or "received", and the message."""
         self.closed: tuple[int, str] | None = None
         """Code and reason, once the server has ended the call."""
 
@@ -135,6 +137,7 @@ class Call:
         await self.send("conversation.item.retrieve", item_id=item_id)
 
     async def _send(self, message: str | bytes) -> None:
+        self.observer("sent", message)
         try:
             with trio.fail_after(self._settings.send_timeout_s):
                 await self._ws.send_message(message)
@@ -157,6 +160,7 @@ class Call:
             except trio_websocket.ConnectionClosed:
                 self._why()
                 raise StopAsyncIteration from None
+            self.observer("received", raw)
             try:
                 event = self._decoder.decode(raw, trio.current_time())
             except ValueError as error:
@@ -247,11 +251,12 @@ async def connect(
     token: str = "",
     settings: ClientSettings = ClientSettings(),  # noqa: B008  (frozen)
     sink: Callable[[Any], None] | None = None,
+    observer: Callable[[str, str | bytes], None] | None = None,
 ) -> AsyncIterator[Call]:
     """Call a server; the call ends with the block.
 
     `binary` and `events` opt in to AURA's additions (other servers need both off), `transcribe` asks for the user's
-    words, `token` is sent as a Bearer key, `sink` gets every `Heard`. Raises `CallError`.
+    words, `token` is sent as a Bearer key, `sink` gets every `Heard`, `observer` every raw message. Raises `CallError`.
     """
     failure: Exception | None = None
     try:
@@ -260,6 +265,7 @@ async def connect(
                 ws = await _dial(url, opted_in(url, binary=binary, events=events), token, settings, nursery, stack)
                 call = Call(ws, settings, binary=binary, events=events)
                 call.playout.sinks += [sink] if sink else []
+                call.observer = observer or call.observer
                 await call.greet(url)
                 if transcribe:
                     await call.update(audio={"input": {"transcription": {"model": "aura"}}})

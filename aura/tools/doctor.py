@@ -242,6 +242,29 @@ def existing(path: Path) -> str:
     return str(path)
 
 
+def check_phones(config: Config) -> Iterator[Finding]:
+    """Which phone vendors may call, and whether their calls can be ended."""
+    phone = config.phone
+    ends = {
+        "twilio": (phone.twilio_auth_token, phone.twilio_auth_token, "phone.twilio_auth_token"),
+        "telnyx": (phone.telnyx_stream_token, phone.telnyx_api_key, "phone.telnyx_api_key"),
+        "plivo": (phone.plivo_auth_token, phone.plivo_auth_token and phone.plivo_auth_id, "phone.plivo_auth_id"),
+    }
+    callers = [vendor for vendor, (door, _, _) in ends.items() if door]
+    if not callers:
+        yield Finding("phones", "ok", "no vendor is set up: only this machine may call /v1/twilio, telnyx, plivo")
+        return
+    for vendor in callers:
+        _, hangs_up, missing = ends[vendor]
+        cure = "" if hangs_up else f"set {missing}: without it the assistant cannot end a call"
+        detail = f"/v1/{vendor}: calls are checked" + (" and can be ended" if hangs_up else "")
+        yield Finding(f"phone {vendor}", "ok" if hangs_up else "note", detail, cure)
+    if not phone.public_url.startswith(("wss://", "https://")):
+        shown_url = phone.public_url or "not set"
+        cure = "set phone.public_url to the wss:// address that the vendor calls, if a proxy stands in front"
+        yield Finding("phone address", "note", f"phone.public_url is {shown_url}", cure)
+
+
 def check_keys(config: Config) -> Iterator[Finding]:
     """Which keys are set. None is needed: without one, the offline engines work."""
     for key, setting in settings().items():
@@ -268,5 +291,6 @@ CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     check_exposure,
     check_tls,
     check_engines,
+    check_phones,
     check_keys,
 )

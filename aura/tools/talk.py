@@ -16,6 +16,7 @@ from aura.core.ports import LISTEN_RATE_HZ
 from aura.tools.caller import FRAME_S, Caller
 from aura.tools.client import Call, connect
 from aura.tools.play import SoundDeviceError, loudspeaker, microphone
+from aura.tools.protocol_check import ProtocolCheck
 from aura.tools.recordings import Clip, Recorder, read, speech_bounds
 from aura.tools.view import View
 
@@ -42,6 +43,7 @@ class Plan(msgspec.Struct, frozen=True):
     barge_in_after_s: float | None
     token: str
     settings: TalkSettings
+    check: bool = False
 
 
 def run(
@@ -53,6 +55,7 @@ def run(
     play: bool,
     barge_in_after_s: float | None = None,
     *,
+    check: bool = False,
     token: str = "",
     settings: TalkSettings = TalkSettings(),  # noqa: B008  (frozen)
     console: Console | None = None,
@@ -60,10 +63,11 @@ def run(
     """Hold the conversation: 0 when every file got an answer, else 1.
 
     `save` is a stereo WAV (left the user, right the replies as they are heard). With `barge_in_after_s` the next file
-    begins that many seconds after a reply does. With `mic` the microphone follows the files until Ctrl-C. Raises
-    `AuraError` for what the user can mend.
+    begins that many seconds after a reply does. With `mic` the microphone follows the files until Ctrl-C. With `check`
+    the server's events are checked, and a violation of the protocol gives 1 too. Raises `AuraError` for what the user
+    can mend.
     """
-    plan = Plan(url, files, save, mic, play, barge_in_after_s, token, settings)
+    plan = Plan(url, files, save, mic, play, barge_in_after_s, token, settings, check)
     return trio.run(hold, plan, console or Console())
 
 
@@ -71,13 +75,16 @@ async def hold(plan: Plan, console: Console) -> int:
     """The conversation; see `run`."""
     for path in plan.files:
         await trio.to_thread.run_sync(read, path, LISTEN_RATE_HZ)  # a wrong file is found before anybody is called
-    async with connect(plan.url, token=plan.token) as call:
+    check = ProtocolCheck(lambda text: console.print(f"check: {text}", markup=False)) if plan.check else None
+    async with connect(plan.url, token=plan.token, observer=check) as call:
         clips = [await trio.to_thread.run_sync(as_clip, path, call.rate_in_hz) for path in plan.files]
         recorder = Recorder(call.rate_in_hz, call.playout.rate_hz, trio.current_time()) if plan.save else None
         caller = Caller(call, recorder.said if recorder else None)
         with ExitStack() as stack:
             view = stack.enter_context(View(console))
             caller.watchers.append(view)
+            if check:
+                check.tell = lambda text: view.line("check", text, "red")
             if recorder:
                 call.playout.sinks.append(lambda heard: recorder.heard(heard.at, heard.pcm))
             if plan.play:
@@ -87,10 +94,13 @@ async def hold(plan: Plan, console: Console) -> int:
             answered = await _converse(caller, clips, plan, view)
             if caller.gone:
                 view.line("error", caller.gone, "red")
+            if check:
+                check.end(call.closed)
         if recorder and plan.save:
             await trio.to_thread.run_sync(recorder.write, plan.save)
             console.print(f"saved {plan.save}")
-    return 0 if answered == len(clips) else 1
+    legal = check is None or check.sum_up(console)
+    return 0 if legal and answered == len(clips) else 1
 
 
 def as_clip(path: Path, rate_hz: int) -> Clip:

@@ -122,13 +122,13 @@ class RealtimeView(ConversationView):
         if known is not None:
             known.texts = [heard]
 
-    def call(self, reply: int, call: ToolCall) -> list[Frame]:
-        """The reply wants one of the client's functions run."""
+    def call(self, reply: int, call: ToolCall, *, spoken: bool = False) -> list[Frame]:
+        """The reply wants one of the client's functions run. `spoken`: its message comes before it, told of or not."""
         known = self._live(reply)
         if known is None:
             return []
         item_id = self._new_id("item")
-        opening = self._opening(known) if known.texts else []  # what was said before the call comes before it
+        opening = self._opening(known) if spoken else []
         item, events = known.call(call, item_id, self._history.last)
         if known.in_conversation:
             self._history.add(item_id, item)

@@ -19,6 +19,7 @@ import trio
 
 from aura.core.errors import BadRequest, ProviderError, StreamCut
 from aura.core.ports import SpeechChunk, SpeechRequest
+from aura.core.voices import XAI
 from aura.providers.http import Answer, Http
 from aura.providers.openai.common import headers, refusal, warm_up
 from aura.providers.openai.errors import MAX_ERROR_BYTES, from_http, from_payload
@@ -180,7 +181,7 @@ def wire_request(request: SpeechRequest, settings: OpenAISettings) -> dict[str, 
     body: dict[str, Any] = {
         "model": settings.tts_model,
         "input": request.text,
-        "voice": request.voice or settings.voice,
+        "voice": settings.voice if request.voice in ("", *XAI) else request.voice,
         "response_format": "pcm",
     }
     if settings.tts_instructions:
