@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 
+KeyOption = Annotated[
+    str,
+    typer.Option(
+        "--key", metavar="KEY", envvar="AURA_API_KEY", show_envvar=True, help="The key that the server asks for."
+    ),
+]
+
+
 class LogFormat(StrEnum):
     """The choices of `--log-format`; `aura.observe.logs.LogSettings` says what they mean."""
 
@@ -74,6 +82,7 @@ def talk(
         float | None,
         typer.Option(metavar="SECONDS", help="Say the next file so long after an answer began, over it."),
     ] = None,
+    key: KeyOption = "",
     check: Annotated[bool, typer.Option("--check", help="Check the server's events against the protocol.")] = False,
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -85,9 +94,8 @@ def talk(
     start_logs(chosen, quiet=True)
     from aura.tools import talk as tool
 
-    raise typer.Exit(
-        tool.run(chosen, files or [], url or own_url(chosen), save, mic, play, barge_in_after, check=check)
-    )
+    target = url or own_url(chosen)
+    raise typer.Exit(tool.run(chosen, files or [], target, save, mic, play, barge_in_after, check=check, token=key))
 
 
 @command("demo", "Hear a whole conversation, with no key and no microphone.")
@@ -127,6 +135,7 @@ def bench(
     scenes: Annotated[Path | None, typer.Option(metavar="DIR", help="Scenes with truth to speak.")] = None,
     json_out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.")] = None,
     pid: Annotated[int | None, typer.Option(help="The server's process, where it cannot be found by its port.")] = None,
+    key: KeyOption = "",
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
@@ -137,7 +146,8 @@ def bench(
     start_logs(chosen, quiet=True)
     from aura.tools import bench as tool
 
-    codes = [tool.run(chosen, url, callers, seconds, scenes, json_out, pid=pid) for url in urls or [own_url(chosen)]]
+    servers = urls or [own_url(chosen)]
+    codes = [tool.run(chosen, url, callers, seconds, scenes, json_out, pid=pid, token=key) for url in servers]
     raise typer.Exit(max(codes))
 
 

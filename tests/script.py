@@ -29,6 +29,7 @@ from aura.core.ports import (
 )
 from aura.core.tape import TapeHeader
 from aura.core.turns import TurnSettings
+from aura.core.wire.grammar import Grammar, Violation
 from aura.providers.observed import observed
 from aura.session.build import Sections, Who, hold
 from aura.session.client import Client
@@ -80,6 +81,29 @@ class User:
         self.scene.inbox.send_nowait(json.dumps(message))
 
 
+class Oracle:
+    """Judges what passes between the client and the session."""
+
+    def __init__(self, violations: list[Violation] | None = None, *, resumed: bool = False) -> None:
+        self.violations = [] if violations is None else violations
+        self._grammar = Grammar(resumed=resumed, rates=(16_000,))
+        self.began: dict[str, Any] = {}
+        """Input settings that the session began with, though it says otherwise."""
+
+    def client(self, message: str | bytes) -> None:
+        """The client sends this."""
+        self.violations += self._grammar.client(message)
+
+    def server(self, message: str | bytes) -> None:
+        """The session sends this."""
+        if self.began and isinstance(message, str):
+            told = json.loads(message)
+            if told["type"] == "session.created":
+                told["session"]["audio"]["input"] |= self.began
+                message = json.dumps(told)
+        self.violations += self._grammar.server(message)
+
+
 class Scene:
     """What the script can look at."""
 
@@ -102,12 +126,14 @@ class Scene:
         self.blocked: trio.Event | None = None
         self.over = trio.Event()
         self.lost = False
+        self.oracle = Oracle()
         self.switches: list[int] = []
         """How many messages had been sent when a new connection took over."""
 
     def switch(self) -> None:
         """The session speaks to the new connection from now on."""
         self.lost = False
+        self.oracle = Oracle(self.oracle.violations, resumed=True)
         self.switches.append(len(self.sent))
 
     def lose(self) -> None:
@@ -121,9 +147,12 @@ class Scene:
 
     async def receive(self) -> Received:
         try:
-            return await self._inbox.receive()
+            message = await self._inbox.receive()
         except trio.EndOfChannel:
             raise Ended("the client left") from None
+        if isinstance(message, str | bytes):
+            self.oracle.client(message)
+        return message
 
     async def send(self, *messages: str | bytes) -> None:
         if self.blocked is not None:
@@ -131,6 +160,8 @@ class Scene:
         await trio.lowlevel.checkpoint()
         if self.lost:
             raise Interrupted
+        for message in messages:
+            self.oracle.server(message)
         self.sent += [(trio.current_time(), m) for m in messages]
 
     def connect(self) -> None:
@@ -208,8 +239,9 @@ class Setting:
             described = desk.view.session.apply({"audio": {"input": HEARD}})
             desk.configure(described)
             desk.view.session = described
+            self.scene.oracle.began = HEARD
         if options:
-            desk.take(json.dumps({"type": "session.update", "session": {"type": "realtime", **options}}))
+            self.scene.user.send(type="session.update", session={"type": "realtime", **options})
 
     def end(self) -> None:
         """It is over."""
@@ -276,3 +308,4 @@ async def stage(
         await ready.wait()
         yield scene
         scene.inbox.close()
+    assert not scene.oracle.violations, "\n".join(v.text for v in scene.oracle.violations)

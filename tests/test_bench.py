@@ -15,11 +15,10 @@ import pytest
 import trio
 from rich.console import Console
 
+from aura.client import CallError, Heard
 from aura.tools.bench import MIX, BenchSettings, NoCallsError, measure
 from aura.tools.bench_report import Result, tables
-from aura.tools.client import CallError
 from aura.tools.measure import Experience, Said, Span, figures, outcomes, quantiles
-from aura.tools.play import Heard
 from aura.tools.usage import listening_pid, process_tree, scraped
 from tests.fake_realtime import FakeServer, fake_server
 
@@ -181,7 +180,7 @@ def scenes(tmp_path: Path) -> Path:
 
 
 async def bench(url: str, callers: int, seconds: float, scenes: Path | None) -> Result:
-    return await measure(url, callers, seconds, scenes, None, QUICK, Console(file=io.StringIO()))
+    return await measure(url, callers, seconds, scenes, None, QUICK, Console(file=io.StringIO()), "sk-bench")
 
 
 async def test_known_answers_come_out_right(scenes: Path) -> None:
@@ -189,6 +188,7 @@ async def test_known_answers_come_out_right(scenes: Path) -> None:
     server.silence_s, server.reply_s = 0.2, 0.8
     async with fake_server(server) as url:
         result = await bench(url, 4, 3.0, scenes)
+    assert {headers["authorization"] for headers in server.gate.headers} == {"Bearer sk-bench"}
     found = result.figures
     assert result.failed == 0
     assert found.turns >= 4

@@ -9,8 +9,8 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aura.tools.client import CallError, ClientSettings, connect, opted_in
-from aura.tools.client_events import (
+from aura.client import CallError, ClientSettings, connect
+from aura.client.events import (
     Decoder,
     Flush,
     ItemDone,
@@ -22,7 +22,8 @@ from aura.tools.client_events import (
     TurnMetrics,
     UserSaid,
 )
-from aura.tools.play import START_DELAY_S, Heard, Playout, voiced
+from aura.client.link import opted_in
+from aura.client.playout import START_DELAY_S, Heard, Playout, voiced
 from tests.fake_realtime import RATE_HZ, TONE, FakeServer, fake_server
 
 SECOND = b"\x00\x10" * 24_000
@@ -214,7 +215,7 @@ async def test_cancel_silences_both_ends_and_an_item_can_be_asked_for() -> None:
                     await call.cancel()
                 if isinstance(event, Flush):
                     await call.ask_for_item("item_1")
-                if isinstance(event, ItemDone):
+                if isinstance(event, ItemDone) and event.item["id"] == "item_1":
                     break
     assert event.text == "so"
 

@@ -4,124 +4,29 @@ from __future__ import annotations
 
 import io
 import wave
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
 from importlib import resources
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-import msgspec
-import numpy as np
 import pytest
 import trio
 
 from aura.config import load
-from aura.core.wire.ids import id_source
-from aura.core.wire.realtime import Frame, RealtimeView, Usage
-from aura.core.wire.session_object import RealtimeSession, opt_in_patch
-from aura.observe.health import Health
-from aura.observe.metrics import Metrics
-from aura.server.drain import Drain
-from aura.server.handshake import Request
-from aura.server.http import pages
-from aura.server.listener import serve
-from aura.server.settings import ServerSettings
-from aura.server.socket import Closed, Socket
+from aura.core.wire.realtime import Usage
 from aura.tools.child import own_server
-from tests.browser import Browser, Tab, chromium, connect, find_chromium
+from tests.browser import Browser, chromium, connect, find_chromium
+from tests.puppet import RATE_HZ, TEXT, Puppet, opened, puppet_show, silence, talk, text_of
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(find_chromium() is None, reason="needs Chromium (or Chrome) on the PATH"),
 ]
-RATE_HZ, CLIP_HZ = 24_000, 16_000
-TEXT = "One two three four five six seven eight nine ten."
+CLIP_HZ = 16_000
 MS = {
     "endpoint": 212.0, "stt": 95.0, "llm_first_token": 180.0, "first_sentence": 60.0, "tts_first_audio": 84.0,
     "playout": 3.0, "voice_to_voice": 634.0,
 }  # fmt: skip
 DENY = "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('no', '%s') }"
-
-
-def tone(seconds: float) -> bytes:
-    """A tone as PCM16."""
-    at = np.arange(round(RATE_HZ * seconds)) / RATE_HZ
-    return (8000 * np.sin(2 * np.pi * 440 * at)).astype("<i2").tobytes()
-
-
-class Puppet:
-    """A server whose conversations do what the test says. The fields are what a test looks at."""
-
-    def __init__(self) -> None:
-        self.port = 0
-        self.health, self.drain = Health(), Drain()
-        self.view = RealtimeView(RealtimeSession(id="", model=""), id_source(b""))
-        self.socket: Socket | None = None
-        self.conversations = 0
-        self.messages: list[dict[str, Any]] = []
-        self.frames: list[bytes] = []
-
-    async def hold(self, socket: Socket, request: Request) -> None:
-        self.conversations += 1
-        session = RealtimeSession(id=f"sess_{self.conversations}", model="aura")
-        self.view = RealtimeView(session.apply(opt_in_patch(request.query["aura"])), id_source(session.id.encode()))
-        self.socket = socket
-        await self.send(self.view.hello())
-        try:
-            while True:
-                raw = await socket.receive()
-                if isinstance(raw, bytes):
-                    self.frames.append(raw)
-                    continue
-                message = msgspec.json.decode(raw)
-                if message["type"] == "session.update":
-                    await self.send(self.view.updated(self.view.session.apply(message["session"])))
-                self.messages.append(message)
-        except Closed:
-            self.socket = None
-
-    async def send(self, frames: Sequence[Frame]) -> None:
-        assert self.socket
-        await self.socket.send(*frames)
-
-    async def move(self, *states: str) -> None:
-        for was, now in pairwise(states):
-            await self.send(self.view.state(was, now, "Test"))
-
-    async def turn(self, number: int, words: str) -> None:
-        """The user says something."""
-        view = self.view
-        await self.send(view.speech_started(number, 0) + view.speech_stopped(number, 900) + view.committed(number))
-        await self.send(view.transcript(number, words, 0.9) + view.response_created(number, number))
-
-    async def speak(self, reply: int, text: str, seconds: float) -> None:
-        """More of an answer, all at once."""
-        await self.send(self.view.say(reply, text) + self.view.audio(reply, tone(seconds)))
-
-    async def got(self, kind: str, timeout_s: float = 3.0) -> dict[str, Any]:
-        """The newest message of that type, once there is one; it is taken out."""
-        with trio.fail_after(timeout_s):
-            while not (found := [message for message in self.messages if message["type"] == kind]):  # noqa: ASYNC110
-                await trio.sleep(0.02)
-        self.messages = [message for message in self.messages if message["type"] != kind]
-        return found[-1]
-
-
-@asynccontextmanager
-async def puppet_show(**settings: Any) -> AsyncIterator[Puppet]:
-    """A scripted server with AURA's own listener and static files."""
-    puppet = Puppet()
-    limits = ServerSettings(port=0, close_timeout_s=0.3, **settings)
-
-    async def start(task_status: trio.TaskStatus[int]) -> None:
-        app = pages(puppet.health, Metrics(), puppet.drain)
-        await serve(limits, puppet.hold, app, drain=puppet.drain, task_status=task_status)
-
-    async with trio.open_nursery() as nursery:
-        puppet.port = await nursery.start(start)
-        yield puppet
-        nursery.cancel_scope.cancel()
 
 
 @pytest.fixture(scope="module")
@@ -142,36 +47,6 @@ async def browser(devtools: str) -> AsyncIterator[Browser]:
 async def puppet() -> AsyncIterator[Puppet]:
     async with puppet_show() as running:
         yield running
-
-
-async def opened(running: Browser, port: int, host: str = "127.0.0.1") -> Tab:
-    """The page."""
-    tab = await running.tab()
-    await tab.looks(width=1280, height=800)
-    await tab.open(f"http://{host}:{port}/")
-    return tab
-
-
-def text_of(selector: str) -> str:
-    return f"document.querySelector({selector!r})?.innerText"
-
-
-async def talk(tab: Tab, puppet: Puppet) -> None:
-    """Turn the microphone on and wait for its audio."""
-    await tab.run("document.getElementById('mic').focus()")
-    await tab.press("Enter")
-    await tab.until("aura.stats.framesSent > 5")
-    await tab.until(f"{text_of('#connection')} === 'Connected'")
-    assert puppet.frames
-
-
-async def silence(tab: Tab) -> None:
-    """Wait until nothing is played any more; the audio that could be must last longer than this."""
-    before = -1
-    with trio.fail_after(2):
-        while before != (now := await tab.run("aura.stats.playedSamples")):
-            before = now
-            await trio.sleep(0.2)
 
 
 async def test_a_turn_is_heard_seen_and_measured(browser: Browser, puppet: Puppet) -> None:
@@ -264,9 +139,9 @@ async def test_a_lost_connection_is_made_anew_and_told_what_was_said(browser: Br
     await puppet.send(puppet.view.response_done(1, Usage()))
     await tab.until(text_of(".entry.aura .heard"))
     await puppet.got("session.update")
-    assert puppet.socket
-    await puppet.socket.close(1011, "test")
-    await tab.until(f"{text_of('#notice')}.includes('Trying again')")
+    puppet.door.remembers = False
+    await puppet.lose()
+    await tab.until(f"{text_of('#connection')} === 'Reconnecting…'")
     await tab.until("aura.stats.connects === 2")
     await puppet.got("session.update")
     items = [m["item"] for m in puppet.messages if m["type"] == "conversation.item.create"]

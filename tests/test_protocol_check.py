@@ -13,13 +13,13 @@ import structlog
 import trio
 from rich.console import Console
 
+from aura.client import connect
 from aura.core.wire.conversation import ConversationView
 from aura.core.wire.grammar import Grammar
 from aura.core.wire.grammar.watch import PATIENCE_S, Watch
 from aura.server.checked import CheckedLine
 from aura.session.line import Ended
 from aura.tools import talk as tool
-from aura.tools.client import connect
 from aura.tools.talk import Plan, TalkSettings, hold
 from tests.fake_realtime import FakeServer, fake_server
 from tests.fakes.openai_server import chat

@@ -18,6 +18,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from aura.client import connect
 from aura.core import tape
 from aura.core.tape import TapeError
 from aura.storage import recordings as storage
@@ -25,7 +26,6 @@ from aura.storage.recordings import RecordingSettings, prune
 from aura.storage.tapes import Sounds, read_tape
 from aura.storage.taping import HALF, TAPE, finish
 from aura.tools.caller import Caller
-from aura.tools.client import connect
 from aura.tools.recordings import shipped
 from aura.tools.replay.pipeline import replay
 from tests.recorder import (

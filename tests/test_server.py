@@ -13,11 +13,11 @@ import pytest
 import trio
 
 from aura import config
+from aura.client import Call, CallError, connect
+from aura.client.events import Event, Flush, ReplyDone, State
 from aura.core.journal import decode
 from aura.server import assemble
 from aura.tools.caller import Caller
-from aura.tools.client import Call, CallError, connect
-from aura.tools.client_events import Event, Flush, ReplyDone, State
 from aura.tools.recordings import shipped
 from tests.conftest import FairStallWatch
 from tests.fakes.openai_server import FakeOpenAI, chat, failure, serve, transcript
@@ -149,7 +149,7 @@ async def vanish(url: str) -> None:
     async with caller(url) as (who, _):
         who.say(clip("ask_story"))
         await who.wait(0.6)
-        await trio.aclose_forcefully(who.call._ws._stream)
+        await who.call.link.cut()
 
 
 async def test_an_engine_that_is_down_is_apologised_for_and_the_next_turn_works(tmp_path: Path) -> None:

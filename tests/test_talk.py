@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import wave
 from pathlib import Path
 
@@ -11,15 +12,16 @@ import pytest
 import trio
 from rich.console import Console
 
+from aura.client import CallError, Playout, connect
 from aura.core.errors import AuraError
 from aura.tools import recordings
 from aura.tools.caller import Caller, frames
-from aura.tools.client import CallError, connect
-from aura.tools.play import Loudspeaker, Playout
+from aura.tools.play import Loudspeaker
 from aura.tools.recordings import Clip, Recorder, RecordingError, read, shipped, speech_bounds
 from aura.tools.talk import Plan, TalkSettings, hold
 from tests.fake_realtime import RATE_HZ, FakeServer, fake_server
 
+ROOT = Path(__file__).resolve().parents[1]
 QUICK = TalkSettings(answer_timeout_s=0.6, reply_max_s=3.0, lead_s=0.1)
 
 
@@ -223,6 +225,50 @@ async def test_a_call_that_the_server_ends_is_shown(question: Path) -> None:
     assert "the server ended the call (code 1001: going away)" in shown
 
 
+async def test_a_lost_connection_is_one_line_and_the_answer_comes_all_the_same(question: Path) -> None:
+    server = FakeServer()
+    server.reply_s = 1.5
+    async with fake_server(server) as url, trio.open_nursery() as nursery:
+
+        async def lose() -> None:
+            while not server.calls or server.call.speaking is None:  # noqa: ASYNC110
+                await trio.sleep(0.02)
+            await trio.sleep(0.5)
+            await server.cut()
+
+        nursery.start_soon(lose)
+        code, shown = await talk(url, [question], token="sk-quite-secret")
+    assert code == 0
+    assert shown.count("One hundred.") == 1
+    assert shown.count("connected again after") == 1
+    assert "new session" not in shown
+    assert [headers["authorization"] for headers in server.gate.headers] == ["Bearer sk-quite-secret"] * 2
+    assert "quite-secret" not in shown
+
+
+async def test_what_was_missed_while_the_connection_was_lost_is_shown(question: Path) -> None:
+    server = FakeServer()
+    server.reply_s = 3.0
+    async with fake_server(server) as url, trio.open_nursery() as nursery:
+
+        async def lose() -> None:
+            while not server.calls or server.call.speaking is None:  # noqa: ASYNC110
+                await trio.sleep(0.02)
+            await trio.sleep(0.3)
+            await server.cut()
+            server.call.speaking = None
+            for role, kind, words in (("assistant", "output_audio", "One"), ("user", "input_audio", "are you there")):
+                name = {"assistant": "item_1", "user": "user_9"}[role]
+                server.call.items.append({"id": name, "type": "message", "role": role, "status": "incomplete",
+                                          "content": [{"type": kind, "transcript": words}]})  # fmt: skip
+
+        nursery.start_soon(lose)
+        code, shown = await talk(url, [question])
+    assert code == 0
+    assert "One  (cancelled)" in shown
+    assert shown.count("are you there") == 1
+
+
 async def test_without_a_device_the_answer_is_only_shown(question: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "sounddevice", None)
     async with fake_server(FakeServer()) as url:
@@ -238,3 +284,19 @@ async def test_a_missing_server_or_file_is_a_clear_error(question: Path) -> None
         await talk("ws://127.0.0.1:1/v1/realtime", [question])
     with pytest.raises(RecordingError, match="no such file"):
         await talk("ws://127.0.0.1:1/v1/realtime", [question.with_name("nope.wav")])
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("given", [["--key", "sk-quite-secret"], []])
+async def test_the_key_comes_from_the_command_line_or_the_environment(question: Path, given: list[str]) -> None:
+    server = FakeServer()
+    command = [sys.executable, "-m", "aura", "talk", str(question), "--no-play", *given]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "", "AURA_API_KEY": "" if given else "sk-quite-secret"}
+    async with fake_server(server) as url:
+        with trio.fail_after(20):
+            done = await trio.run_process(
+                [*command, "--url", url], env=environment, cwd=question.parent, capture_stdout=True, capture_stderr=True
+            )
+    assert server.gate.headers[0]["authorization"] == "Bearer sk-quite-secret"
+    assert b"fifty plus fifty" in done.stdout
+    assert b"quite-secret" not in done.stdout + done.stderr

@@ -78,7 +78,15 @@ def build_app(health: Health, metrics: Metrics, drain: Drain, routes: Sequence[B
         body = error_json(status, CODES.get(status, "http_error" if status < 500 else "internal_error"), detail)
         return Response(body, status, headers, media_type="application/json")
 
-    static = StaticFiles(directory=str(resources.files("aura") / "web"), html=True, check_dir=False)
+    class Shared(StaticFiles):
+        """Every page may use AURA's modules: they are public, and hold nothing of a user."""
+
+        def file_response(self, *args: Any, **kwargs: Any) -> Response:
+            response = super().file_response(*args, **kwargs)
+            response.headers["access-control-allow-origin"] = "*"
+            return response
+
+    static = Shared(directory=str(resources.files("aura") / "web"), html=True, check_dir=False)
     return Starlette(
         routes=[
             Route("/healthz", healthz),

@@ -58,8 +58,8 @@ class Client:
         self.input_bytes = 0
         """How much of the client's audio has arrived, in its input format."""
         self._onsets: dict[int, int] = {}
-        self._told: dict[int, str] = {}
-        """Words of a turn that the client was shown while it was going on."""
+        self._told: dict[int, str | None] = {}
+        """Words of a turn that the client was shown while it was going on; None: it was shown all of them."""
 
     def post(self, frames: list[Frame]) -> None:
         """Queue control messages."""
@@ -108,14 +108,14 @@ class Client:
     def words(self, turn: int, text: str) -> None:
         """The words of a turn so far. What a recogniser takes back cannot be unsaid: then only the end tells."""
         told = self._told.get(turn, "")
-        if turn not in self._onsets and text.startswith(told):
+        if told is not None and turn not in self._onsets and text.startswith(told):
             self.post(self.view.transcript_delta(turn, text[len(told) :]))
             self._told[turn] = text
 
     def transcript(self, turn: int, text: str, seconds: float) -> None:
         """What the user said."""
         self.words(turn, text)
-        self._told.pop(turn, None)
+        self._told[turn] = None
         self.post(self.view.transcript(turn, text, seconds))
 
     def transcript_failed(self, turn: int, code: str, message: str) -> None:

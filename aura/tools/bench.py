@@ -17,18 +17,20 @@ import trio
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from aura.client import DEFAULT_RATE_HZ, CallError, ClientSettings, connect
+from aura.client.events import Event, ReplyAudio, TurnMetrics
 from aura.config import Config
 from aura.core.errors import AuraError
 from aura.tools.bench_report import Result, tables
 from aura.tools.caller import Caller
 from aura.tools.child import fetch
-from aura.tools.client import DEFAULT_RATE_HZ, CallError, connect
-from aura.tools.client_events import Event, ReplyAudio, TurnMetrics
 from aura.tools.measure import Experience, Said, figures
 from aura.tools.recordings import Clip, clips
 from aura.tools.usage import Usage, listening_pid, process_tree, scraped
 
 MIX = ("turn", "interrupt", "pause", "back", "turn")
+ONE_CONNECTION = ClientSettings(resume_for_s=0)
+"""A lost connection is a failure here, and nothing is kept for another one."""
 LOCAL = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -64,8 +66,8 @@ class NoCallsError(AuraError):
 class Bench:
     """All callers of a run."""
 
-    def __init__(self, url: str, spoken: Sequence[Clip], settings: BenchSettings) -> None:
-        self.url, self.settings = url, settings
+    def __init__(self, url: str, spoken: Sequence[Clip], settings: BenchSettings, token: str = "") -> None:
+        self.url, self.settings, self.token = url, settings, token
         self.by_kind: dict[str, list[Clip]] = {}
         for clip in spoken:
             self.by_kind.setdefault(clip.kind, []).append(clip)
@@ -78,7 +80,7 @@ class Bench:
     async def caller(self, number: int) -> None:
         """One caller, from the call to its end; a failure is noted."""
         try:
-            async with connect(self.url, transcribe=False) as call:
+            async with connect(self.url, transcribe=False, token=self.token, settings=ONE_CONNECTION) as call:
                 self.open += 1
                 who = Experience()
                 self.experiences.append(who)
@@ -146,6 +148,7 @@ def run(
     json_out: Path | None,
     *,
     pid: int | None = None,
+    token: str = "",
     settings: BenchSettings = BenchSettings(),  # noqa: B008  (frozen)
     console: Console | None = None,
 ) -> int:
@@ -154,7 +157,7 @@ def run(
     `pid` is the server's process, where it cannot be found by its port. Raises `AuraError`.
     """
     console = console or Console()
-    result = trio.run(measure, url, callers, seconds, scenes, pid, settings, console)
+    result = trio.run(measure, url, callers, seconds, scenes, pid, settings, console, token)
     for table in tables(result):
         console.print(table)
     if not result.valid:
@@ -179,13 +182,14 @@ async def measure(
     pid: int | None,
     settings: BenchSettings,
     console: Console,
+    token: str = "",
 ) -> Result:
     """One run."""
     spoken = await trio.to_thread.run_sync(clips, scenes, DEFAULT_RATE_HZ)
-    bench = Bench(url, spoken, settings)
+    bench = Bench(url, spoken, settings, token)
     if not bench.mix:
         raise NoCallsError(f"{scenes}: no clip of a kind that is used here ({', '.join(sorted(set(MIX)))})")
-    await _first_call(url, bench.by_kind[bench.mix[0]][0], settings)
+    await _first_call(url, bench.by_kind[bench.mix[0]][0], settings, token)
     before = await _usage(url, pid)
     async with trio.open_nursery() as nursery:
         for number in range(callers):
@@ -215,9 +219,9 @@ async def measure(
     )
 
 
-async def _first_call(url: str, clip: Clip, settings: BenchSettings) -> None:
+async def _first_call(url: str, clip: Clip, settings: BenchSettings, token: str) -> None:
     """One turn that is not measured: models are loaded and connections opened before memory is compared."""
-    async with connect(url) as call, trio.open_nursery() as nursery:
+    async with connect(url, token=token, settings=ONE_CONNECTION) as call, trio.open_nursery() as nursery:
         caller = Caller(call)
         nursery.start_soon(caller.listen)
         nursery.start_soon(caller.speak)

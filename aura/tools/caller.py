@@ -15,8 +15,8 @@ import msgspec
 import numpy as np
 import trio
 
-from aura.tools.client import Call, CallError
-from aura.tools.client_events import Event, ReplyAudio, ReplyCreated, ReplyDone
+from aura.client import Call, CallError
+from aura.client.events import Event, ReplyAudio, ReplyCreated, ReplyDone, Resumed
 from aura.tools.recordings import Clip
 
 FRAME_S: Final = 0.02
@@ -67,7 +67,7 @@ class Caller:
         self.watchers: list[Callable[[Event], None]] = []
         self.began: dict[str, float] = {}
         """When the first audio with sound of each reply item arrived."""
-        self.running = 0
+        self.running: set[str] = set()
         """Replies that are being made."""
         self.gone: str | None = None
         """Why there is no call any more."""
@@ -95,20 +95,28 @@ class Caller:
 
     async def listen(self) -> None:
         """Take everything that the server sends."""
-        async for event in self.call:
-            match event:
-                case ReplyAudio(voiced=True):
-                    self.began.setdefault(event.item_id, event.at)
-                case ReplyCreated():
-                    self.running += 1
-                case ReplyDone():
-                    self.running = max(0, self.running - 1)
-                case _:
-                    pass
-            for watch in self.watchers:
-                watch(event)
+        try:
+            async for event in self.call:
+                self._follow(event)
+                for watch in self.watchers:
+                    watch(event)
+        except CallError as error:
+            self._end(str(error))
         code, reason = self.call.closed or (1006, "")
         self._end(f"the server ended the call (code {code}{': ' if reason else ''}{reason})")
+
+    def _follow(self, event: Event) -> None:
+        match event:
+            case ReplyAudio(voiced=True):
+                self.began.setdefault(event.item_id, event.at)
+            case ReplyCreated():
+                self.running.add(str(event.response.get("id", "")))
+            case ReplyDone():
+                self.running.discard(str(event.response.get("id", "")))
+            case Resumed():
+                self.running.clear()  # a reply that goes on is announced again
+            case _:
+                pass
 
     def _end(self, why: str) -> None:
         self.gone = self.gone or why

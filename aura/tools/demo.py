@@ -16,13 +16,12 @@ import trio
 from rich.console import Console
 from rich.table import Table
 
+from aura.client import Heard, connect
+from aura.client.events import Event, Flush, ItemDone, ReplyCreated, ReplyText, TurnMetrics
 from aura.config import Config
 from aura.core.heard import LETTERS_PER_S
 from aura.tools.caller import Caller, Spoken
 from aura.tools.child import own_server
-from aura.tools.client import connect
-from aura.tools.client_events import Event, Flush, ItemDone, ReplyCreated, ReplyText, TurnMetrics
-from aura.tools.play import Heard
 from aura.tools.recordings import Recorder, shipped
 from aura.tools.view import View
 

@@ -17,7 +17,7 @@ from itertools import pairwise
 
 import msgspec
 
-from aura.tools.play import Heard
+from aura.client import Heard
 
 MISSED_S = 2.0
 BRIDGE_S = 0.25

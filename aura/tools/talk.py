@@ -11,10 +11,10 @@ import msgspec
 import trio
 from rich.console import Console
 
+from aura.client import Call, ClientSettings, connect
 from aura.config import Config
 from aura.core.ports import LISTEN_RATE_HZ
 from aura.tools.caller import FRAME_S, Caller
-from aura.tools.client import Call, connect
 from aura.tools.play import SoundDeviceError, loudspeaker, microphone
 from aura.tools.protocol_check import ProtocolCheck
 from aura.tools.recordings import Clip, Recorder, read, speech_bounds
@@ -76,7 +76,9 @@ async def hold(plan: Plan, console: Console) -> int:
     for path in plan.files:
         await trio.to_thread.run_sync(read, path, LISTEN_RATE_HZ)  # a wrong file is found before anybody is called
     check = ProtocolCheck(lambda text: console.print(f"check: {text}", markup=False)) if plan.check else None
-    async with connect(plan.url, token=plan.token, observer=check) as call:
+    once = ClientSettings(resume_for_s=0)  # the protocol's rules are those of one connection
+    settings = once if check else ClientSettings()
+    async with connect(plan.url, token=plan.token, settings=settings, observer=check) as call:
         clips = [await trio.to_thread.run_sync(as_clip, path, call.rate_in_hz) for path in plan.files]
         recorder = Recorder(call.rate_in_hz, call.playout.rate_hz, trio.current_time()) if plan.save else None
         caller = Caller(call, recorder.said if recorder else None)

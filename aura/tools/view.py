@@ -9,15 +9,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-from aura.tools.client_events import (
+from aura.client.events import (
     Event,
     Fault,
     Flush,
     Hold,
+    ItemDone,
+    Reconnecting,
     ReplyAudio,
     ReplyDone,
     ReplyText,
     Resume,
+    Resumed,
     SpeechStarted,
     SpeechStopped,
     State,
@@ -42,7 +45,8 @@ class View:
         self._console, self._verbose = console, verbose
         self._start = trio.current_time()
         self._status = Status("connected", console=console)
-        self._reply = ""
+        self._reply = self._item = ""
+        self._known = ""  # the latest item of the user whose words were shown
         self._has_states = False
         self.user: list[str] = []
         """What the recogniser understood, turn by turn."""
@@ -75,13 +79,13 @@ class View:
                 self._has_states = True
                 self.state(event.now)
             case UserSaid():
-                self.user.append(event.transcript)
-                self.line("you", event.transcript or "(no words)", "green")
+                self._said(event.item_id, event.transcript)
             case ReplyText():
-                self._reply += event.delta
+                self._item = event.item_id
+                self._reply = event.delta if event.anew else self._reply + event.delta
                 self._status.update(f"[cyan]speaking[/cyan] {escape(self._reply[-60:])}")
             case ReplyDone():
-                self._finish(event)
+                self._finish(event.status)
             case Fault():
                 self.line("error", event.message, "red")
             case TurnMetrics() if self._verbose:
@@ -90,6 +94,15 @@ class View:
                 )
             case ReplyAudio():
                 pass
+            case _:
+                self._rest(event)
+
+    def _rest(self, event: Event) -> None:
+        match event:
+            case Reconnecting():
+                self.state("the connection is lost; what you say is kept")
+            case Resumed():
+                self._back(event)
             case _ if type(event) in STATES and not self._has_states:
                 self.state(STATES[type(event)])
             case _ if self._verbose:
@@ -97,10 +110,29 @@ class View:
             case _:
                 pass
 
-    def _finish(self, event: ReplyDone) -> None:
+    def _said(self, item_id: str, transcript: str) -> None:
+        self._known = item_id
+        self.user.append(transcript)
+        self.line("you", transcript or "(no words)", "green")
+
+    def _finish(self, status: str) -> None:
         text, self._reply = self._reply.strip(), ""
         if text:
             self.replies.append(text)
-        cut = "" if event.status in ("completed", "") else f"  ({event.status})"
+        cut = "" if status in ("completed", "") else f"  ({status})"
         if text or cut:
             self.line("AURA", text + cut, "yellow" if cut else "")
+
+    def _back(self, event: Resumed) -> None:
+        """There is a connection again: say so, and what was missed."""
+        kind = "" if event.same else ", with a new session that was told what was said"
+        lost = f"; {event.lost_audio_s:.1f} s of what you said are lost" if event.lost_audio_s else ""
+        self.line("line", f"connected again after {event.gap_s:.1f} s{kind}{lost}", "yellow")
+        ids = [item.get("id") for item in event.items]
+        for item in event.items[ids.index(self._known) + 1 if self._known in ids else len(ids) :]:
+            if item.get("role") == "user" and (words := ItemDone(item=item).text):
+                self._said(str(item["id"]), words)
+        reply = next((item for item in event.items if item.get("id") == self._item), {})
+        if self._reply and reply.get("status") in ("completed", "incomplete"):
+            self._reply = ItemDone(item=reply).text or self._reply
+            self._finish("completed" if reply["status"] == "completed" else "cancelled")

@@ -3,12 +3,15 @@
 import { AuraClient, RATE } from "./aura.js";
 import { Fsm } from "./fsm.js";
 import { Notice, micNotice, why } from "./notice.js";
+import { NoKey, Secrets } from "./secrets.js";
 import { MicError, Sound } from "./sound.js";
 import { Times, details } from "./times.js";
 import { Transcript } from "./transcript.js";
 import { Wave, loudness } from "./wave.js";
 
 const ACK_MS = 200;
+const PATIENCE_S = 2; // a connection that is lost for longer is explained
+const BACK_MS = 3000;
 const $ = (id) => document.getElementById(id);
 const WORDS = {
   idle: ["Ready", "Say something"],
@@ -20,15 +23,16 @@ const WORDS = {
 
 const endpoint = new URL("/v1/realtime", location.href);
 endpoint.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-const client = new AuraClient(endpoint);
 const sound = new Sound();
+const secrets = new Secrets();
+const client = new AuraClient(endpoint, {}, { secret, played: () => sound.playing() });
 const fsm = new Fsm($("fsm"));
 const wave = new Wave($("wave"));
 const times = new Times($("times"));
 const transcript = new Transcript($("transcript"), $("scroll"));
 const notice = new Notice(() => client.retry());
 const stats = { states: ["idle"], framesSent: 0, audioBytes: 0, loudSamples: 0, playedSamples: 0, events: {}, acks: 0, connects: 0 };
-const page = { state: "idle", mic: "off", link: "off", response: "", muted: "", acked: 0, retryAt: 0 };
+const page = { state: "idle", mic: "off", link: "off", response: "", muted: "", acked: 0, retryAt: 0, resuming: false, had: false, back: 0 };
 
 // ---- what is seen
 
@@ -38,6 +42,7 @@ const answering = () => ["thinking", "speaking", "interrupted"].includes(page.st
 function status() {
   const talking = page.mic === "on";
   if (page.mic === "opening") return ["One moment", "Allow the microphone"];
+  if (page.link !== "on" && page.resuming) return ["Reconnecting…", talking ? "Go on: what you say is kept" : "One moment"];
   if (page.link === "waiting") return ["Not connected", "Reconnecting"];
   if (talking && page.link === "connecting") return ["One moment", "Connecting"];
   if (page.state === "idle" && !talking) return ["Ready", "Press the microphone to talk"];
@@ -85,9 +90,10 @@ const HANDLERS = {
   "response.output_item.added"({ response_id, item }) {
     if (item.type === "message") transcript.name(response_id, item.id);
   },
-  "response.output_audio_transcript.delta": ({ item_id, delta }) => transcript.of(item_id)?.spoken.add(delta),
-  "response.output_text.delta"({ item_id, delta }) {
-    transcript.of(item_id)?.spoken.add(delta);
+  "response.output_audio_transcript.delta": (event) => words(event),
+  "response.output_text.delta"(event) {
+    const { item_id } = event;
+    words(event);
     transcript.of(item_id)?.progress(0);
   },
   "conversation.item.done"({ item }) {
@@ -105,7 +111,12 @@ const HANDLERS = {
     transcript.end(response.id);
   },
   "aura.playout.hold": () => sound.hold(true),
-  "aura.playout.resume": () => sound.hold(false),
+  "aura.playout.resume"({ item_id, from_ms, again }) {
+    if (!again) return sound.hold(false);
+    const answer = transcript.of(item_id);
+    if (answer) answer.spoken.received = from_ms;
+    sound.refill(item_id, from_ms);
+  },
   "aura.playout.flush": ({ item_id, heard_ms }) => cut(item_id, heard_ms),
   "conversation.item.truncated": ({ item_id, audio_end_ms }) => cut(item_id, audio_end_ms),
   "aura.turn.metrics"({ metrics }) {
@@ -113,9 +124,16 @@ const HANDLERS = {
     transcript.of(page.response)?.element.append(details(metrics));
   },
   error({ error }) {
+    if (error.code === "invalid_api_key") return; // the key form says so
     if (error.code !== "response_cancel_not_active") notice.show({ title: "The server could not do that.", text: error.message });
   },
 };
+
+function words({ item_id, delta, anew }) {
+  const spoken = transcript.of(item_id)?.spoken;
+  if (anew) spoken?.again(delta);
+  else spoken?.add(delta);
+}
 
 function cut(item, ms) {
   sound.flush(item);
@@ -137,23 +155,87 @@ client.addEventListener("audio", ({ detail: { item, pcm } }) => {
 });
 
 client.addEventListener("status", async ({ detail }) => {
-  const texts = { off: "Not connected", connecting: "Connecting…", on: "Connected", waiting: "Connection lost" };
   page.link = detail.now;
   page.retryAt = performance.now() + 1000 * (detail.wait ?? 0);
+  if (detail.now === "waiting") page.resuming = detail.resumable;
+  connection(detail);
   show();
-  $("connection").textContent = texts[detail.now];
-  $("connection").dataset.kind = detail.now;
   if (detail.now === "on") {
     stats.connects++;
+    page.had = true;
     notice.hide("connection");
+  } else if (detail.now === "off") {
+    page.had = page.resuming = false;
+    secrets.close();
   } else if (detail.now === "waiting") {
-    const quiet = detail.had && page.mic === "off" && page.state === "idle";
-    forget();
-    if (quiet) return client.close(); // connect again when it is needed
+    if (detail.had && !detail.resumable) forget();
+    if (detail.resumable && detail.gone_s < PATIENCE_S) return;
+    const quiet = page.had && page.mic === "off" && page.state === "idle" && !client.pending;
+    if (quiet) return leave(); // connect again when it is needed
     const message = await why(detail);
     if (page.link === "waiting") notice.countDown(message, page.retryAt);
   }
 });
+
+/** The words in the corner. */
+function connection({ now, resumable, again }) {
+  const texts = { off: "Not connected", connecting: "Connecting…", on: "Connected", waiting: "Connection lost" };
+  const resuming = (now === "waiting" && resumable) || (now === "connecting" && again);
+  $("connection").textContent = resuming ? "Reconnecting…" : texts[now];
+  $("connection").dataset.kind = now;
+}
+
+/** After a lost connection: the same conversation with what was missed of it, or a new one. */
+client.addEventListener("resumed", ({ detail: { same, items, lost_s } }) => {
+  page.resuming = false;
+  if (same) reconcile(items);
+  else forget();
+  $("connection").textContent = "Back";
+  clearTimeout(page.back);
+  page.back = setTimeout(() => page.link === "on" && connection({ now: "on" }), BACK_MS);
+  if (lost_s > 0.1) notice.show({ title: "The connection was away for long.", text: `${lost_s.toFixed(0)} s of what you said are lost.` });
+  show();
+});
+
+function reconcile(items) {
+  for (const item of items) {
+    const text = item.content?.[0]?.transcript ?? item.content?.[0]?.text ?? "";
+    if (item.role === "user" && text && !transcript.knows(item.id, text)) {
+      transcript.user(item.id, text);
+      client.remember("user", text);
+    }
+    const answer = transcript.of(item.id);
+    if (!answer || answer.ended || item.status === "in_progress") continue;
+    if (item.status === "incomplete") {
+      answer.known = text;
+      cut(item.id, 0);
+    } else {
+      answer.spoken.again(text);
+      answer.finish();
+      client.remember("assistant", text);
+    }
+  }
+  const busy = items.some(({ role, status }) => role === "assistant" && status === "in_progress");
+  if (!busy && answering()) HANDLERS["aura.state"]({ was: page.state, now: "idle" });
+}
+
+/** A client secret for the connection. */
+async function secret(how) {
+  try {
+    return await secrets.get(how);
+  } catch (error) {
+    if (error instanceof NoKey) {
+      leave();
+    }
+    throw error;
+  }
+}
+
+/** No connection until it is needed again. */
+function leave() {
+  if (page.mic === "on") micOff();
+  client.close();
+}
 
 /** The connection is gone, and with it the turn and the answer under way. */
 function forget() {
@@ -218,7 +300,7 @@ function micOff() {
   sound.closeMic();
   page.mic = "off";
   level(0);
-  if (!client.connected) client.close();
+  if (!client.connected && !page.resuming) client.close();
   show();
 }
 
@@ -244,7 +326,7 @@ document.addEventListener("keydown", (event) => {
   if (answering()) stopAnswer();
   else if (page.mic === "on") micOff();
 });
-$("typed").addEventListener("submit", async (event) => {
+$("typed").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = $("text").value.trim();
   if (!text) return;
@@ -253,9 +335,8 @@ $("typed").addEventListener("submit", async (event) => {
   if (answering()) stopAnswer();
   transcript.user(`typed ${performance.now()}`, text);
   show();
-  await client.open();
+  client.open();
   client.say(text);
-  client.remember("user", text);
 });
 addEventListener("online", () => client.retry());
 addEventListener("pagehide", () => client.close("the page was closed"));

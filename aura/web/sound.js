@@ -89,6 +89,11 @@ export class Sound extends EventTarget {
     this.order({ flush: item });
   }
 
+  /** The item's audio comes again from `ms` on: play what is not here yet. */
+  refill(item, ms) {
+    this.order({ refill: item, from: ms });
+  }
+
   /** What is being heard: `ms` of `item` have left the loudspeaker. */
   playing() {
     const { item, played, buffered, level, held } = this.position;

@@ -20,6 +20,13 @@ export class Spoken {
     this.sentences.push({ text, start: this.received, end: null });
   }
 
+  /** The text so far, told once more: only what is new of it follows. */
+  again(text) {
+    const rest = text.startsWith(this.text) ? text.slice(this.text.length) : text;
+    if (rest === text) this.sentences = [];
+    if (rest) this.add(rest);
+  }
+
   grow(ms) {
     this.received += ms;
   }
@@ -163,12 +170,18 @@ export class Transcript {
     this.follow();
   }
 
+  /** Whether these words of the user are shown, perhaps under the name of a typed message. */
+  knows(item, text) {
+    return this.turns.get(item)?.said || [...this.turns].some(([id, { body }]) => id.startsWith("typed ") && body.textContent === text);
+  }
+
   /** Nothing was said after all: put away what still waits for its words. */
   settle() {
     for (const entry of this.turns.values()) if (!entry.said) entry.show(false);
   }
 
   begin(response) {
+    if (this.answers.has(response)) return; // announced once more
     this.answer = new Answer(this.list);
     this.answers.set(response, this.answer);
     this.follow();

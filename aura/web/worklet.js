@@ -105,7 +105,8 @@ class Mic extends Base {
 
 /**
  * Plays what it is sent: `{play: ArrayBuffer of PCM16, item}`. `{hold: true|false}` silences and goes on,
- * `{flush: item}` drops that item's rest ("": everything). Reports `{item, played, buffered, loud, level}`, counted in
+ * `{flush: item}` drops that item's rest ("": everything), `{refill: item, from: ms}` says that the item's audio comes
+ * again from there: what was played or waits here is left out of it. Reports `{item, played, buffered, loud, level}`, counted in
  * samples of the context.
  */
 class Player extends Base {
@@ -117,6 +118,7 @@ class Player extends Base {
     this.every = (sampleRate * reportMs) / 1000;
     this.queue = []; // {item, samples, at}
     this.incoming = { item: "", resampler: null };
+    this.again = { item: "", left: 0 }; // samples that come once more
     this.now = { item: "", played: 0, loud: 0, level: 0, since: 0, idle: false };
     this.gain = 0;
     this.wait = -1; // samples until playing starts; -1: it has started, or there is nothing to start
@@ -128,13 +130,25 @@ class Player extends Base {
     if (order.play) this.enqueue(order.item, order.play);
     if (order.hold !== undefined) this.held = order.hold;
     if (order.flush !== undefined) this.flush(order.flush);
+    if (order.refill !== undefined) this.refill(order.refill, Math.round((order.from * sampleRate) / 1000));
   }
 
   enqueue(item, pcm) {
     if (item !== this.incoming.item) this.incoming = { item, resampler: new Resampler(this.rate, sampleRate) };
-    const samples = this.incoming.resampler.push(Float32Array.from(new Int16Array(pcm), (x) => x / 32768));
+    const made = this.incoming.resampler.push(Float32Array.from(new Int16Array(pcm), (x) => x / 32768));
+    const samples = made.subarray(item === this.again.item ? Math.min(this.again.left, made.length) : 0);
+    if (item === this.again.item) this.again.left -= made.length - samples.length;
     if (!this.queue.length) this.wait = this.delay; // an empty buffer fills anew
     if (samples.length) this.queue.push({ item, samples, at: 0 });
+  }
+
+  refill(item, from) {
+    const waiting = this.queue.reduce((sum, piece) => sum + (piece.item === item ? piece.samples.length - piece.at : 0), 0);
+    const known = (this.now.item === item ? this.now.played : 0) + waiting;
+    this.again = { item, left: Math.max(0, known - from) };
+    if (from > known) Object.assign(this.now, { item, played: from - waiting });
+    this.incoming = { item: "", resampler: null };
+    this.held = false;
   }
 
   /** Drop an item, but for what the fade-out needs: a cut would click. */

@@ -13,7 +13,7 @@ from random import Random
 import trio
 from wsproto.utilities import LocalProtocolError
 
-from aura.tools.client import CallError
+from aura.client import CallError
 from tests.proof.decks import Deck
 from tests.proof.people import Person, any_device, on_the_phone
 from tests.proof.speech import shortened
@@ -273,14 +273,14 @@ async def vanish(who: Person) -> None:
         await who.ask()
     who.begin(who.rng.choice(who.speech.plain))
     await who.wait(who.rng.uniform(0.1, 0.9))
-    await trio.aclose_forcefully(who.call._ws._stream)
+    await who.call.link.cut()
 
 
 async def broken_frame(who: Person) -> None:
     """Sends what is no WebSocket frame (text that is not UTF-8)."""
     await who.ask()
     with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-        await who.call._ws._stream.send_all(b"\x81\x84\0\0\0\0\xff\xfe\xff\xfe")
+        await who.call.link.stream.send_all(b"\x81\x84\0\0\0\0\xff\xfe\xff\xfe")
     await who.wait(1.0)
 
 

@@ -128,7 +128,7 @@ async def gone(who: Person) -> None:
     who.muted = False
     clip(who, "thanks")
     await who.wait(0.8)
-    await trio.aclose_forcefully(who.call._ws._stream)
+    await who.call.link.cut()
 
 
 SUM = [{"index": 0, "id": "call_0", "type": "function",

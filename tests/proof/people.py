@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 import trio
 
+from aura.client import Call, CallError, ClientSettings, connect
+from aura.client.events import Event, ReplyAudio, ReplyCreated, SessionCreated
 from aura.tools.caller import FRAME_S, Caller, quiet_frames
-from aura.tools.client import Call, CallError, connect
-from aura.tools.client_events import Event, ReplyAudio, ReplyCreated, SessionCreated
 from aura.tools.recordings import Clip
 from tests.proof.speech import Speech, encoded, speech
 
@@ -142,13 +142,17 @@ class Person(Caller):
 
     async def raw(self, message: str | bytes) -> None:
         """Send anything."""
-        await self.call._send(message)
+        await self.call.link.send(message)
 
 
 @contextlib.asynccontextmanager
 async def on_the_phone(url: str, device: Device, rng: Random, *, shared: bool = True) -> Any:
     """Somebody calls; their microphone and ears work until the block ends."""
-    async with connect(url, binary=device.binary, events=device.events) as call, trio.open_nursery() as nursery:
+    once = ClientSettings(resume_for_s=0)  # who is gone stays away
+    async with (
+        connect(url, binary=device.binary, events=device.events, settings=once) as call,
+        trio.open_nursery() as nursery,
+    ):
         await call.update(audio={"input": {"format": device.format}, "output": {"format": device.format}})
         who = Person(call, device, rng, shared=shared)
         nursery.start_soon(who.speak)

@@ -48,7 +48,7 @@ class Resumed(ServerEvent, frozen=True, tag="aura.resumed"):
     """How much of the client's audio arrived, in its input format, since the session began or the format changed: the
     client sends what it has from there on."""
     items: tuple[Item, ...]
-    """The last ones as they are now, for what the client missed."""
+    """The last ones that are final, for what the client missed; one that is being made is announced anew."""
 
 
 class TurnMetrics(ServerEvent, frozen=True, tag="aura.turn.metrics"):

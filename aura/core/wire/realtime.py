@@ -184,7 +184,8 @@ class RealtimeView(ConversationView):
 
     def resumed(self, input_bytes: int) -> list[Frame]:
         """The client is back."""
-        items = tuple(item for name in self._history.tail(TAIL) if (item := self.item(name)))
+        final = [name for name in self._history.tail(TAIL) if self._live(self._reply_of.get(name, -1)) is None]
+        items = tuple(item for name in final if (item := self.item(name)))
         return self._own(own_events.Resumed(self.session.id, self._conversation_id, input_bytes, items))
 
     def turn_metrics(self, turn: int, metrics: dict[str, Any]) -> list[Frame]:

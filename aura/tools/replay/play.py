@@ -19,13 +19,14 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from aura.client import Heard
 from aura.core.errors import AuraError
 from aura.core.journal import Entry, Lost, Trouble
 from aura.storage.digest.conversation import digest
 from aura.storage.digest.shapes import Track
 from aura.storage.digest.sound import rate_of, samples
 from aura.storage.taping import TAPE
-from aura.tools.play import Heard, Loudspeaker, SoundDeviceError, sounddevice
+from aura.tools.play import Loudspeaker, SoundDeviceError, sounddevice
 from aura.tools.replay.show import STYLES, fact_words, move_text, order_words, plain
 from aura.tools.replay.source import JOURNAL, Source, find, read
 from aura.tools.replay.step import BLOCKS

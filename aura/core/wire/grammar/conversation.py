@@ -14,13 +14,13 @@ from aura.core.wire.grammar.session import SessionWatch
 class ItemSeen:
     """What is known of an item."""
 
-    __slots__ = ("deleted", "order", "speaks", "start_ms", "words")
+    __slots__ = ("deleted", "order", "sounds", "speaks", "start_ms", "words")
 
     def __init__(self) -> None:
         self.order = Track("item")
         self.words = Track("transcription")
         self.start_ms = 0
-        self.deleted = self.speaks = False
+        self.deleted = self.sounds = self.speaks = False
 
 
 class ConversationWatch:
@@ -56,8 +56,10 @@ class ConversationWatch:
             yield "speech.off", f"{kind} of {item_id} in a push-to-talk session (1.7 I)"
         elif kind.endswith("timeout_triggered") and not detection.get("idle_timeout_ms"):
             yield "speech.off", f"{kind} of {item_id} without an idle_timeout_ms (1.7 L)"
-        yield from self._step(kind, item_id)
         known = self.of(item_id)
+        if kind.endswith("speech_stopped") and self._session.resumed and not known.order.seen:
+            known.order.take("speech_started")  # on the connection before this one
+        yield from self._step(kind, item_id)
         if kind.endswith("speech_started"):
             known.start_ms = event["audio_start_ms"]
         elif event["audio_end_ms"] < event.get("audio_start_ms", known.start_ms):
@@ -91,7 +93,7 @@ class ConversationWatch:
         if legal:
             yield "order.transcription", f"{kind} of {item_id} is not legal here: {legal} (1.5)"
         final = name in ("transcription.completed", "transcription.failed")
-        if final and "committed" not in known.order.seen and not self._session.resumed:
+        if final and "committed" not in known.order.seen and not known.sounds and not self._session.resumed:
             yield "transcription.early", f"{kind} of {item_id} before it is committed (1.7 A)"
 
     # ---- items
@@ -106,6 +108,7 @@ class ConversationWatch:
             self._items[item_id] = ItemSeen()  # the id was free again
         known = self.of(item_id)
         known.speaks = item.get("role") == "assistant"
+        known.sounds = any(part.get("type") == "input_audio" for part in item.get("content") or ())
         asked = None if output else self._asked(item)
         if asked:
             self._requests.answered(asked)

@@ -1,4 +1,4 @@
-"""What a server tells a client: the events of the Realtime protocol and AURA's own, as far as the tools use them.
+"""What a call tells: the events of the Realtime protocol, AURA's own, and the client's.
 
 Shapes: realtime-protocol.md 1.5-1.7 and DESIGN.md 4. Unknown types become `Other`, unknown keys are ignored: a newer
 server must not break an older client.
@@ -33,6 +33,8 @@ class SpeechStarted(Event, frozen=True, kw_only=True):
     """The server hears the user."""
 
     item_id: str = ""
+    audio_start_ms: int = 0
+    """Where that began in the audio that was sent."""
 
 
 class SpeechStopped(Event, frozen=True, kw_only=True):
@@ -59,6 +61,8 @@ class ReplyText(Event, frozen=True, kw_only=True):
 
     item_id: str = ""
     delta: str = ""
+    anew: bool = False
+    """After a lost connection: the words so far, once more; they replace what came before."""
 
 
 class ReplyAudio(Event, frozen=True, kw_only=True):
@@ -123,7 +127,32 @@ class Hold(Event, frozen=True, kw_only=True):
 
 
 class Resume(Event, frozen=True, kw_only=True):
-    """AURA: go on playing."""
+    """AURA: go on playing, from this position of the item's audio."""
+
+    item_id: str = ""
+    from_ms: int = 0
+
+
+class Reconnecting(Event, frozen=True, kw_only=True):
+    """Of the client itself: the connection is lost and will be made again."""
+
+    code: int = 1006
+    reason: str = ""
+
+
+class Resumed(Event, frozen=True, kw_only=True):
+    """There is a connection again."""
+
+    same: bool = True
+    """The same session goes on; else a new one has been told what was said before."""
+    gap_s: float = 0.0
+    """How long there was none."""
+    lost_audio_s: float = 0.0
+    """Microphone audio that was too old to be kept."""
+    input_bytes: int | None = None
+    """AURA: how much of the microphone's audio the server had taken."""
+    items: list[dict[str, Any]] = []
+    """AURA: the end of the conversation as it stands."""
 
 
 class Flush(Event, frozen=True, kw_only=True):
@@ -170,6 +199,7 @@ TYPES: dict[str, type[Event]] = {
     "aura.playout.hold": Hold,
     "aura.playout.resume": Resume,
     "aura.playout.flush": Flush,
+    "aura.resumed": Resumed,
     "aura.turn.metrics": TurnMetrics,
 }
 AUDIO_DELTA = "response.output_audio.delta"
