@@ -95,11 +95,11 @@ def verdict(outcome: Outcome) -> str:
 
 def show(outcomes: list[Outcome]) -> None:
     """Everything in a table, then what was wrong."""
-    table = Table("client", "version", "scenario", "result", "protocol errors", "checks", "seconds", box=None)
+    table = Table("client", "version", "scenario", "result", "protocol errors", "checks", "events", "seconds", box=None)
     for one in sorted(outcomes, key=lambda o: o.client):
-        version, checks = str(one.facts.get("version", "")), str(one.facts.get("checks", ""))
+        version, checks, judged = (str(one.facts.get(name, "")) for name in ("version", "checks", "judged"))
         codes = ", ".join(text.split(":")[0] for text in one.errors)
-        table.add_row(one.client, version, one.scenario, verdict(one)[:40], codes, checks, f"{one.seconds:.1f}")
+        table.add_row(one.client, version, one.scenario, verdict(one)[:40], codes, checks, judged, f"{one.seconds:.1f}")
     console.print(table)
     for one in outcomes:
         for failure in one.failures:

@@ -58,13 +58,16 @@ async def run_all(clients: list[Client], plan: Plan, say: trio.MemorySendChannel
     limiter, outcomes = trio.CapacityLimiter(plan.jobs), list[Outcome]()
 
     async def one(client: Client) -> None:
-        async with limiter:
+        try:
             async for outcome in run_client(client, plan, clips):
                 outcomes.append(outcome)
                 await say.send(outcome)
+        finally:
+            limiter.release_on_behalf_of(client)
 
     async with trio.open_nursery() as nursery:
         for client in clients:
+            await limiter.acquire_on_behalf_of(client)
             nursery.start_soon(one, client)
     return outcomes
 
@@ -123,7 +126,7 @@ async def run_scenario(
     report = await call(client, job, here.folder, outcome)
     await trio.sleep(0.2)  # the last words of the connection
     await recording.flush()
-    judge(outcome, report, job, here, recording)
+    judge(outcome, report, job, here, recording, strict=client.openai)
     outcome.seconds = trio.current_time() - began
     return outcome
 
@@ -193,7 +196,9 @@ def placed(client: Client) -> Path:
     return folder / client.script
 
 
-def judge(outcome: Outcome, report: Report | None, job: Job, here: House, recording: Recording) -> None:
+def judge(
+    outcome: Outcome, report: Report | None, job: Job, here: House, recording: Recording, *, strict: bool
+) -> None:
     """Put together what the client, the wire and the engines say."""
     if report is not None:
         outcome.failures += [f"{c.what}: {c.detail}" if c.detail else c.what for c in report.checks if not c.ok]
@@ -201,4 +206,4 @@ def judge(outcome: Outcome, report: Report | None, job: Job, here: House, record
         outcome.facts = {"version": report.version, "checks": len(report.checks), **report.facts}
         if not report.checks:
             outcome.failures.append("the script checked nothing")
-    verify(outcome, job, here, recording)
+    verify(outcome, job, here, recording, strict=strict)

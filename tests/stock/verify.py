@@ -6,11 +6,15 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from openai.types.realtime.realtime_server_event import RealtimeServerEvent
+from pydantic import TypeAdapter, ValidationError
+
 from tests.stock.engines import LETTER_S, STORY, TICKET, conversations
 from tests.stock.house import House
 from tests.stock.job import Job, Outcome
 from tests.stock.wire import Line, Recording
 
+TYPES: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
 BENIGN = {"response_cancel_not_active"}
 SHOWN = 5
 CLOSES = {1000, 1001, 1005}
@@ -22,13 +26,15 @@ PLAYED_LEAD_S = 0.6
 """Without a client's word on what it played, the server may believe in so much more than the clock allows."""
 
 
-def verify(outcome: Outcome, job: Job, house: House, recording: Recording) -> None:
+def verify(outcome: Outcome, job: Job, house: House, recording: Recording, *, strict: bool) -> None:
     """Add what is wrong to the outcome."""
     outcome.errors = list(errors(recording))
     outcome.failures += [f"error on the wire: {text}" for text in outcome.errors if text.split(":")[0] not in BENIGN]
     outcome.failures += closes(recording)
     outcome.failures += [f"AURA's log: {text}" for text in complaints(house)]
     outcome.failures += grammar(recording)
+    outcome.failures += misfits(recording) if strict else ()
+    outcome.facts["judged"] = sum(judge.grammar.events for judge in recording.judges.values())
     if house.engines is not None:
         outcome.failures += EACH[job.scenario](job, house, recording)
 
@@ -178,6 +184,15 @@ def late_audio(recording: Recording) -> int:
         elif message["type"] == "response.output_audio.delta":
             late += message["response_id"] in over
     return late
+
+
+def misfits(recording: Recording) -> Iterator[str]:
+    """Events that do not fit OpenAI's own types."""
+    for message in recording.messages("server"):
+        try:
+            TYPES.validate_python(message)
+        except ValidationError as error:
+            yield f"{message['type']} does not fit OpenAI's types: {error}"[:500]
 
 
 EACH = {"turn": turn, "ptt": turn, "text": text, "tool": tool, "barge": barge, "long": long}

@@ -27,10 +27,7 @@ from typing import Any, Literal
 import trio
 from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
 
-try:
-    from aura.core.wire.grammar import Grammar
-except ImportError:  # not there yet
-    Grammar = None
+from aura.core.wire.grammar import Grammar
 
 Side = Literal["client", "server"]
 HEAD_BYTES_MAX = 65536
@@ -85,14 +82,14 @@ class Judge:
     """One connection under the protocol's grammar."""
 
     def __init__(self) -> None:
-        self.grammar = Grammar() if Grammar else None
+        self.grammar = Grammar()
         self.violations: list[str] = []
         self.seen: deque[tuple[float, int]] = deque()  # the last moments: when, and how many events there were
         self.over = False
 
     def take(self, at: float, by: Side, kind: str, message: Any) -> None:
         """One frame. What a client asks in its last moments may stay without an answer."""
-        if self.grammar is None or self.over:
+        if self.over:
             return
         if kind in ("text", "binary"):
             found = getattr(self.grammar, by)(message)

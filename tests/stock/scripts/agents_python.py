@@ -14,7 +14,6 @@ from agents import function_tool, set_tracing_disabled
 from agents.realtime import RealtimeAgent, RealtimePlaybackTracker, RealtimeRunner
 from common import Mic, Report, Speaker, run, same, until
 
-BENIGN_TYPES = {"response_cancel_not_active"}
 PLAY_S = 0.02
 
 
