@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import platformdirs
 
-from tests.stock.job import LONG, SCENARIOS
+from tests.stock.job import BASIC, CUT, LONG
 
 HERE = Path(__file__).parent
 SCRIPTS = HERE / "scripts"
@@ -27,7 +27,7 @@ class Client(msgspec.Struct, frozen=True):
     script: str
     home: str = ""
     """The environment it is installed in: a file requirements-HOME.txt, `node`, or nothing for AURA's own Python."""
-    scenarios: tuple[str, ...] = SCENARIOS
+    scenarios: tuple[str, ...] = BASIC
     tls: bool = False
     flags: tuple[str, ...] = ()
     """For the interpreter."""
@@ -64,15 +64,15 @@ def pinned(home: str) -> str:
 
 
 CLIENTS = (  # the slow ones first, so that none runs alone at the end
-    Client("livekit", "livekit_agent.py", "livekit"),
+    Client("livekit", "livekit_agent.py", "livekit", (*BASIC, CUT)),
     Client("pipecat", "pipecat_openai.py", "pipecat"),
-    Client("pydantic-ai", "pydantic_ai_client.py", "pydantic-ai"),
+    Client("pydantic-ai", "pydantic_ai_client.py", "pydantic-ai", (*BASIC, CUT)),
     Client("livekit-xai", "livekit_agent.py", "livekit", ("turn", "tool", "barge"), extra="xai"),
     Client("pipecat-grok", "pipecat_openai.py", "pipecat", ("turn", "tool", "barge"), extra="grok", openai=False),
-    Client("agents-python", "agents_python.py", "agents", (*SCENARIOS, LONG)),
+    Client("agents-python", "agents_python.py", "agents", (*BASIC, LONG)),
     Client("agents-node", "agents_node.mjs", "node"),
     Client("agents-browser", "agents_node.mjs", "node", flags=("--conditions=browser",)),
-    Client("openai-python", "openai_python.py"),
+    Client("openai-python", "openai_python.py", scenarios=(*BASIC, CUT)),
     Client("openai-node", "openai_node.mjs", "node", tls=True),
 )
 

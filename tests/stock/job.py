@@ -7,7 +7,10 @@ from typing import Any
 
 import msgspec
 
-SCENARIOS = ("turn", "ptt", "text", "tool", "barge")
+BASIC = ("turn", "ptt", "text", "tool", "barge")
+CUT = "cut"
+"""The connection is lost after the first reply; for clients that dial again by themselves."""
+SCENARIOS = (*BASIC, CUT)
 LONG = "long"
 
 

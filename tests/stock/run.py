@@ -18,13 +18,14 @@ from tests.stock import speech
 from tests.stock.catalogue import SCRIPTS, Client, cache
 from tests.stock.engines import STORY, TICKET, TOOL, TYPED, Lines, equip
 from tests.stock.house import KEY, House, elsewhere, house
-from tests.stock.job import LONG, Job, Outcome, Report
+from tests.stock.job import CUT, LONG, Job, Outcome, Report
 from tests.stock.speech import Said
 from tests.stock.verify import verify
 from tests.stock.wire import Recording
 
 SCENARIO_S, EXTRA_S = 45.0, 15.0
 """Time for a scenario, and for the SDK's import around it."""
+BREAK_S = 1.5
 WORDS_OF_REPLIES = {
     "ask": "That is a good question. The answer is forty two.",
     "more": "As you wish. Here is something else.",
@@ -123,12 +124,24 @@ async def run_scenario(
         equip(here.engines, Lines(spoken, wish=clips["order"].text if scenario == "tool" else ""), clips)
     job = make_job(client, scenario, plan, here, clips, paths, replies)
     recording = here.proxy.record(here.folder / f"{scenario}.jsonl", sound=plan.sound)
-    report = await call(client, job, here.folder, outcome)
+    async with trio.open_nursery() as nursery:
+        if scenario == CUT:
+            nursery.start_soon(break_off, here, recording)
+        report = await call(client, job, here.folder, outcome)
+        nursery.cancel_scope.cancel()
     await trio.sleep(0.2)  # the last words of the connection
     await recording.flush()
     judge(outcome, report, job, here, recording, strict=client.openai)
     outcome.seconds = trio.current_time() - began
     return outcome
+
+
+async def break_off(here: House, recording: Recording) -> None:
+    """Lose the connection some time after the first reply, as a network does: without a word."""
+    while not any(True for _ in recording.messages("server", "response.done")):  # noqa: ASYNC110
+        await trio.sleep(0.1)
+    await trio.sleep(BREAK_S)
+    await here.proxy.cut()
 
 
 def make_job(

@@ -195,4 +195,19 @@ def misfits(recording: Recording) -> Iterator[str]:
             yield f"{message['type']} does not fit OpenAI's types: {error}"[:500]
 
 
-EACH = {"turn": turn, "ptt": turn, "text": text, "tool": tool, "barge": barge, "long": long}
+def cut(job: Job, house: House, recording: Recording) -> Iterator[str]:
+    """After the loss the model still knows what was said before it."""
+    if len(recording.judges) != 2:
+        yield f"{len(recording.judges)} connections were made instead of two"
+    asked = [m for m in requests(house) if job.words["more"] in str(m[-1]["content"])]
+    if not asked:
+        yield f"the model was never asked {job.words['more']!r}"
+        return
+    told = [(m["role"], str(m["content"])) for m in asked[-1]]
+    for role, part in (("user", job.words["ask"]), ("assistant", job.replies["ask"])):
+        found = sum(who == role and part in text for who, text in told)
+        if found != 1:
+            yield f"the model was told {found} times what the {role} had said before the loss: {told}"
+
+
+EACH = {"cut": cut, "turn": turn, "ptt": turn, "text": text, "tool": tool, "barge": barge, "long": long}

@@ -33,6 +33,8 @@ Side = Literal["client", "server"]
 HEAD_BYTES_MAX = 65536
 DIAL_TIMEOUT_S = 10.0
 LAST_MOMENT_S = 1.0
+COMES_BACK = re.compile(r"[?&](?:resume|conversation_id)=")
+"""In the address of a client that wants its conversation back."""
 READ_BYTES = 65536
 SECRETS = (
     (re.compile(r"(?im)^((?:authorization|api-key|cookie)\s*:).*$"), r"\1 ***"),
@@ -91,6 +93,8 @@ class Judge:
         """One frame. What a client asks in its last moments may stay without an answer."""
         if self.over:
             return
+        if kind == "head" and by == "client" and COMES_BACK.search(message.partition("\r\n")[0]):
+            self.grammar = Grammar(resumed=True)
         if kind in ("text", "binary"):
             found = getattr(self.grammar, by)(message)
             self.seen.append((at, self.grammar.events))
@@ -226,6 +230,7 @@ class Proxy:
         self.upstream, self.trust = upstream, trust
         self.port = 0
         self.calls = 0
+        self.streams: set[trio.abc.Stream | None] = set()
         self.recording = Recording(None, trio.current_time())
 
     def record(self, path: Path | None, *, sound: bool = False) -> Recording:
@@ -239,19 +244,28 @@ class Proxy:
         """One connection."""
         self.calls += 1
         call, recording = self.calls, self.recording
+        server: trio.abc.Stream | None = None
         try:
             with trio.fail_after(DIAL_TIMEOUT_S):
-                server: trio.abc.Stream = await trio.open_tcp_stream(*self.upstream)
+                server = await trio.open_tcp_stream(*self.upstream)
                 if self.trust:
                     server = trio.SSLStream(server, self.trust, server_hostname="localhost", https_compatible=True)
+            self.streams |= {client, server}
             async with server, client, trio.open_nursery() as nursery:
                 nursery.start_soon(pump, client, server, Half(recording, call, "client"), nursery.cancel_scope)
                 nursery.start_soon(pump, server, client, Half(recording, call, "server"), nursery.cancel_scope)
         except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
             recording.add(call, "server", "end", f"{type(error).__name__}: {error}")
         finally:
+            self.streams -= {client, server}
             with trio.move_on_after(1.0, shield=True):
                 await trio.aclose_forcefully(client)
+
+    async def cut(self) -> None:
+        """Break all connections, without a word of goodbye."""
+        streams, self.streams = self.streams, set()
+        for stream in filter(None, streams):
+            await trio.aclose_forcefully(stream)
 
     async def keep(self) -> None:
         """Write recordings now and then."""

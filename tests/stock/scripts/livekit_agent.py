@@ -22,6 +22,8 @@ from livekit.agents.voice import io
 from livekit.plugins import openai, xai
 
 XAI = sys.argv[3] == "xai"
+CUT_S = 6.0
+"""So long after the reply the connection has been lost and made again."""
 DEAF_S = 3.0
 """LiveKit's echo warm-up."""
 
@@ -88,6 +90,7 @@ class App:
     def __init__(self, session: AgentSession[Any], report: Report) -> None:
         self.session, self.report = session, report
         self.source, self.sink = Source(), Sink()
+        self.may_break = False
         self.counts: Counter[str] = Counter()
         self.finals: list[str] = []
         self.items: list[Any] = []
@@ -102,7 +105,7 @@ class App:
             self.finals.append(event.transcript)
         elif event.type == "conversation_item_added":
             self.items.append(event.item)
-        elif event.type == "error":
+        elif event.type == "error" and not (self.may_break and event.error.recoverable):
             self.report.error(repr(event.error))
         elif event.type == "function_tools_executed":
             self.outputs += [output.output for output in event.function_call_outputs]
@@ -137,6 +140,7 @@ async def main(job: SimpleNamespace, report: Report) -> None:
     async with aiohttp.ClientSession() as http, anyio.create_task_group() as tasks:
         session: AgentSession[Any] = AgentSession(llm=model_of(job, http), **turns)
         app = App(session, report)
+        app.may_break = job.scenario == "cut"
         session.input.audio = app.source
         if job.scenario != "text":
             session.output.audio = app.sink
@@ -222,7 +226,19 @@ async def barge(job: SimpleNamespace, report: Report, app: App, mic: Mic, tasks:
     check_user(report, app, job.words["ask"], job.words["over"])
 
 
-SCENES = {"turn": turn, "ptt": ptt, "text": text, "tool": tool, "barge": barge}
+async def cut(job: SimpleNamespace, report: Report, app: App, mic: Mic, tasks: Any) -> None:
+    """The runner breaks the connection after the first reply; LiveKit dials again and tells its whole context."""
+    await mic.say(job.clips["ask"])
+    if not await until(lambda: app.texts("assistant"), 20, "a reply", report):
+        return
+    await anyio.sleep(CUT_S)
+    await mic.say(job.clips["more"])
+    if await until(lambda: len(app.texts("assistant")) > 1, 20, "a second reply", report):
+        check_reply(report, app, job.replies["more"])
+    check_user(report, app, job.words["ask"], job.words["more"])
+
+
+SCENES = {"turn": turn, "ptt": ptt, "text": text, "tool": tool, "barge": barge, "cut": cut}
 
 if __name__ == "__main__":
     run(main)

@@ -1,12 +1,13 @@
 """openai-python as an app would use it: it sends nothing by itself, so the app plays, listens and truncates.
 
-Every event is also validated against the SDK's own types, more strictly than the SDK does.
+The SDK checks nothing; the runner holds every event against the SDK's types.
 """
 
 from __future__ import annotations
 
 import base64
 from collections import Counter
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,42 +15,47 @@ import anyio
 import openai
 from common import Mic, Report, Speaker, run, same, until
 from openai import AsyncOpenAI
-from openai.types.realtime.realtime_server_event import RealtimeServerEvent
-from pydantic import TypeAdapter, ValidationError
+from websockets.exceptions import ConnectionClosed
 
-STRICT: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
 VAD = {"type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 500}
 
 
 class App:
     """One call."""
 
-    def __init__(self, call: Any, report: Report) -> None:
-        self.call, self.report = call, report
+    def __init__(self, report: Report) -> None:
+        self.call: Any = None
+        self.report = report
         self.speaker = Speaker()
         self.counts: Counter[str] = Counter()
         self.users: list[str] = []
         self.replies: list[Any] = []
         self.deltas: dict[str, str] = {}
+        self.sessions: list[str] = []
+        self.conversation: str | None = None
         self.flush_on_speech = True
         self.truncated_ms: list[int] = []
 
     async def listen(self) -> None:
         """Take events until the connection ends."""
-        while True:
-            raw = await self.call.recv_bytes()
-            event = self.call.parse_event(raw)
-            try:
-                STRICT.validate_json(raw)
-            except ValidationError as error:
-                self.report.error(f"{event.type} does not fit the SDK's types: {error}")
+        async for event in self.call:
             self.counts[event.type] += 1
             await self.take(event)
+        self.report.check("the events do not end by themselves", ok=False)
+
+    async def speak(self, pcm: bytes) -> None:
+        """The microphone; while the connection is lost, what it gives is lost too."""
+        with suppress(openai.WebSocketConnectionClosedError, ConnectionClosed):
+            await self.call.input_audio_buffer.append(audio=base64.b64encode(pcm).decode())
 
     async def take(self, event: Any) -> None:
         """What an app does with an event."""
         if event.type == "error":
             self.report.error(event.error.message, event.error.code)
+        elif event.type == "session.created":
+            self.sessions.append(event.session.id)
+        elif event.type == "conversation.created":
+            self.conversation = event.conversation.id
         elif event.type == "conversation.item.input_audio_transcription.completed":
             self.users.append(event.transcript)
         elif event.type == "response.output_audio.delta":
@@ -80,10 +86,17 @@ class App:
 async def main(job: SimpleNamespace, report: Report) -> None:
     report.version = openai.__version__
     client = AsyncOpenAI(api_key=job.key, base_url=job.http)
-    async with client.realtime.connect(model="aura") as call, anyio.create_task_group() as tasks:
-        app = App(call, report)
+    app = App(report)
+
+    def again(event: openai.types.ReconnectingEvent) -> dict[str, Any]:
+        """The SDK dials again; the app names the conversation that it wants back."""
+        return {"extra_query": {**event.extra_query, "conversation_id": app.conversation}}
+
+    extra = {"on_reconnecting": again, "initial_delay": 0.2} if job.scenario == "cut" else {}
+    async with client.realtime.connect(model="aura", **extra) as call, anyio.create_task_group() as tasks:
+        app.call = call
         tasks.start_soon(app.listen)
-        mic = Mic(lambda pcm: call.input_audio_buffer.append(audio=base64.b64encode(pcm).decode()))
+        mic = Mic(app.speak)
         await configure(job, call)
         if await until(lambda: app.counts["session.updated"], 5, "session.updated", report):
             tasks.start_soon(mic.run) if job.scenario != "text" else None
@@ -197,7 +210,22 @@ async def barge(job: SimpleNamespace, report: Report, app: App, mic: Mic) -> Non
     report.check("the user's words arrive", app.users == said or not said[0], app.users)
 
 
-SCENES = {"turn": turn, "ptt": ptt, "text": text, "tool": tool, "barge": barge}
+async def cut(job: SimpleNamespace, report: Report, app: App, mic: Mic) -> None:
+    """The runner breaks the connection after the first reply."""
+    await mic.say(job.clips["ask"])
+    if not await until(lambda: app.replies, 15, "a reply", report):
+        return
+    if not await until(lambda: len(app.sessions) > 1, 10, "the connection again", report):
+        return
+    report.check("it is the same session", len(set(app.sessions)) == 1, app.sessions)
+    await mic.say(job.clips["more"])
+    if await until(lambda: len(app.replies) > 1, 15, "a second reply", report):
+        check_reply(job, report, app, 1, job.replies["more"], "completed")
+    said = [job.words["ask"], job.words["more"]]
+    report.check("the user's words arrive", app.users == said or not said[0], app.users)
+
+
+SCENES = {"turn": turn, "ptt": ptt, "text": text, "tool": tool, "barge": barge, "cut": cut}
 
 if __name__ == "__main__":
     run(main)

@@ -29,6 +29,7 @@ class App:
 
     def __init__(self, session: Any, report: Report) -> None:
         self.session, self.report = session, report
+        self.may_break = False
         self.speaker = Speaker()
         self.counts: Counter[str] = Counter()
         self.results: list[Any] = []
@@ -40,7 +41,7 @@ class App:
             self.counts[type(event).__name__] += 1
             if isinstance(event, RealtimeSessionErrorEvent | RealtimeInputTranscriptionErrorEvent):
                 self.report.error(repr(event))
-            elif isinstance(event, RealtimeSessionReconnectEvent):
+            elif isinstance(event, RealtimeSessionReconnectEvent) and not self.may_break:
                 self.report.error("it reconnected")
             elif isinstance(event, FunctionToolResultEvent):
                 self.results.append(getattr(event, "part", None) or event)
@@ -95,11 +96,13 @@ async def main(job: SimpleNamespace, report: Report) -> None:
     settings: dict[str, Any] = {"input_transcription_model": "gpt-4o-mini-transcribe"}
     settings |= {"output_modality": "text"} if job.scenario == "text" else {}
     settings |= {"turn_detection": False} if job.scenario == "ptt" else {}
+    settings |= {"reconnect": {"base_delay": 0.2}} if job.scenario == "cut" else {}
     provider = OpenAIProvider(base_url=job.http, api_key=job.key)
     model = OpenAIRealtimeModel("aura", provider=provider)
     bound = agent.realtime(model, model_settings=settings)
     async with bound.session(handle_barge_in=True) as session, anyio.create_task_group() as tasks:
         app = App(session, report)
+        app.may_break = job.scenario == "cut"
         tasks.start_soon(app.listen)
         mic = Mic(session.send_audio, frame_s=0.04)
         if job.scenario != "text":
@@ -186,7 +189,21 @@ async def barge(job: SimpleNamespace, report: Report, app: App, mic: Mic) -> Non
     report.check("the user's words are in the history", app.user == said or not said[0], app.user)
 
 
-SCENES = {"turn": turn, "ptt": ptt, "text": text, "tool": tool, "barge": barge}
+async def cut(job: SimpleNamespace, report: Report, app: App, mic: Mic) -> None:
+    """The runner breaks the connection after the first reply; the session dials again and tells its history."""
+    await mic.say(job.clips["ask"])
+    if not await until(lambda: app.turns, 15, "the turn's end", report):
+        return
+    if not await until(lambda: app.counts["RealtimeSessionReconnectEvent"], 15, "the connection again", report):
+        return
+    await mic.say(job.clips["more"])
+    if await until(lambda: app.turns > 1, 15, "the second turn's end", report):
+        check_reply(report, app, job.replies["more"])
+    said = [job.words["ask"], job.words["more"]]
+    report.check("the user's words are in the history", app.user == said or not said[0], app.user)
+
+
+SCENES = {"turn": turn, "ptt": ptt, "text": text, "tool": tool, "barge": barge, "cut": cut}
 
 if __name__ == "__main__":
     run(main)
