@@ -28,6 +28,7 @@ EXAMPLES = {
     "logs": "aura logs --slowest 5",
     "replay": "aura replay SESSION --from 12 --set turns.silence_s=0.4",
     "recordings": "aura recordings export SESSION call.zip --redact words",
+    "keys": "aura keys create --name web --expires 30d",
     "bench": "aura bench ws://127.0.0.1:8080/v1/realtime --callers 20",
 }
 """One for every command, shown in its help and in the list of commands."""

@@ -18,6 +18,7 @@ from rich.console import Console
 from aura import cli, cli_app
 from aura.config import load
 from aura.core.errors import ConfigError, ProviderError
+from aura.storage.keys import digest, read_keys
 from aura.tools import doctor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -245,6 +246,9 @@ def test_a_data_folder_that_cannot_be_written_is_broken(folder):
         (["server.host=0.0.0.0"], ("origins", "note", "only AURA's own page")),
         (["server.host=0.0.0.0", "server.origins=*"], ("origins", "note", "any web page")),
         (["server.host=0.0.0.0", "server.origins=https://a.example"], ("origins", "ok", "https://a.example")),
+        ([], ("API keys", "ok", "none; programs and pages of this machine need none")),
+        (["server.host=0.0.0.0"], ("API keys", "broken", "AURA will not start", "aura keys create")),
+        (["server.host=0.0.0.0", "server.open_to_all=true"], ("API keys", "note", "everybody may converse")),
         (["server.tls_cert=nowhere.pem"], ("TLS", "broken", "nowhere.pem")),
         (["storage.record=true"], ("recording", "note")),
         (["engines.chat=openai"], ("key openai.api_key", "note", "AURA_OPENAI__API_KEY")),
@@ -254,3 +258,61 @@ def test_a_data_folder_that_cannot_be_written_is_broken(folder):
 def test_what_others_can_reach_is_judged(options, words):
     _, text = examine(*options)
     assert row(text, *words), text
+
+
+# ---- keys
+
+
+def keys(capsys, *arguments):
+    """Exit code, standard output and standard error of `aura keys`."""
+    with pytest.raises(SystemExit) as ended:
+        cli.app(["keys", *arguments], prog_name="aura")
+    said = capsys.readouterr()
+    return ended.value.code, said.out, said.err
+
+
+def test_a_key_is_shown_once_listed_without_its_text_and_revoked(folder, capsys):
+    code, text, about = keys(capsys, "create", "--name", "web", "--scope", "phone", "--conversations", "2",
+                             "--expires", "30d", "--model", "aura", "--tenant", "acme")  # fmt: skip
+    (key,) = read_keys(folder / "data")
+    assert (code, text) == (0, text.strip() + "\n")
+    assert digest(text.strip()) == key.sha256
+    assert key.id in about
+    assert (key.scopes, key.conversations_max, key.models, key.tenant) == (("phone",), 2, ("aura",), "acme")
+    _, listed, _ = keys(capsys, "list")
+    assert row(listed, key.id, "web", "acme", "active")
+    assert text.strip() not in listed
+    assert examine()[1].count("1 active; nobody may converse without one") == 1
+    assert keys(capsys, "revoke", key.id)[:2] == (0, f"{key.id} web: revoked\n")
+    assert row(keys(capsys, "list")[1], key.id, "revoked")
+    assert row(examine()[1], "API keys", "note", "1 revoked: nobody may converse")
+    assert '"state":"revoked"' in keys(capsys, "list", "--json")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["revoke", "key_x"], "error: there is no key key_x; `aura keys list` shows all"),
+        (["create", "--expires", "soon"], "error: cannot read “soon” as a length of time: write 12h, 30d, 2w or 1y"),
+    ],
+)
+def test_what_is_wrong_with_keys_is_one_line(capsys, arguments, line):
+    assert keys(capsys, *arguments) == (2, "", line + "\n")
+
+
+def test_no_keys_is_no_error(capsys):
+    code, out, about = keys(capsys, "list")
+    assert (code, out) == (0, "")
+    assert "aura keys create" in about
+
+
+@pytest.mark.parametrize("name", ["create", "list", "revoke"])
+def test_the_help_of_every_keys_command_has_an_example(capsys, name):
+    _, text, _ = keys(capsys, name, "--help")
+    assert f"Example: aura keys {name}" in " ".join(text.split())
+
+
+def test_serve_refuses_to_start_where_others_could_come_in_without_a_key():
+    done = run("-m", "aura", "serve", "--host", "0.0.0.0", "--port", "0")
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert done.stderr.startswith("error: server.host=0.0.0.0 lets others in, and there is no API key: make one with")

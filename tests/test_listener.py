@@ -13,12 +13,14 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
+import trio.testing
 import trio_websocket
 from structlog.testing import capture_logs
 
 from aura.core.errors import ConfigError
 from aura.observe.health import Health
 from aura.observe.metrics import Metrics
+from aura.server.auth import Gate
 from aura.server.drain import Drain, drain_on_signal
 from aura.server.handshake import Request
 from aura.server.http import pages
@@ -43,13 +45,15 @@ class Running(msgspec.Struct):
 
 
 @asynccontextmanager
-async def running(handler: Handler = parrot, limits: ServerSettings = LIMITS) -> AsyncIterator[Running]:
+async def running(
+    handler: Handler = parrot, limits: ServerSettings = LIMITS, gate: Gate | None = None
+) -> AsyncIterator[Running]:
     """A server on a free port."""
     metrics, drain = Metrics(), Drain()
     app = pages(Health(), metrics, drain)
 
     async def start(task_status: trio.TaskStatus[int]) -> None:
-        await serve(limits, handler, app, drain=drain, metrics=metrics, task_status=task_status)
+        await serve(limits, handler, app, drain=drain, metrics=metrics, gate=gate, task_status=task_status)
 
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
@@ -263,6 +267,37 @@ async def test_a_second_signal_and_an_empty_server_end_the_drain_at_once(busy: b
                 signal.raise_signal(signal.SIGTERM)
         assert trio.current_time() - began < 2
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("number", "setting", "code"),
+    [(signal.SIGTERM, 1001, 1001), (signal.SIGTERM, 1012, 1012), (signal.SIGHUP, 1001, 1012)],
+)
+async def test_clients_are_told_whether_the_server_comes_back(number: signal.Signals, setting: int, code: int) -> None:
+    async with trio.open_nursery() as nursery:
+        drain = Drain()
+        await nursery.start(drain_on_signal, drain, 0.05, setting)
+        async with trio.open_nursery() as servers:
+            port = await servers.start(serve_with, drain)
+            async with connect(port) as stream:
+                client = await greet(stream)
+                signal.raise_signal(number)
+                assert await client.close_code() == code
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_process_that_ignores_hangups_still_does() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        async with trio.open_nursery() as nursery:
+            drain = Drain()
+            await nursery.start(drain_on_signal, drain, 60)
+            signal.raise_signal(signal.SIGHUP)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not drain.draining
+            nursery.cancel_scope.cancel()
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 async def serve_with(drain: Drain, *, task_status: trio.TaskStatus[int]) -> None:

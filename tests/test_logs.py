@@ -86,6 +86,14 @@ def test_keys_are_never_written(written, form, fields):
     assert "***" in lines()[0]
 
 
+@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize("key", ["aura_" + "Az09_-" * 6 + "Az09", "ek_" + "09af" * 8])
+def test_keys_of_our_own_are_hidden_wherever_they_stand(written, form, key):
+    lines = written(form=form)
+    structlog.get_logger().info("refused", url=f"/v1/realtime?key={key}&model=aura", place="week_0")
+    assert (key in lines()[0], "key=***&model=aura" in lines()[0], "week_0" in lines()[0]) == (False, True, True)
+
+
 def test_counts_of_tokens_are_no_secrets(written):
     lines = written()
     structlog.get_logger().info("answered", output_tokens=12)

@@ -11,7 +11,8 @@ import pytest
 from aura.core.errors import ConfigError
 from aura.core.secret import Secret
 from aura.server.bridge import AsgiApp
-from aura.server.operator import COOKIE_S, FAILURES_MAX, FAILURES_S, KEY_FILE, Lock, Lockout, link, operator_key
+from aura.server.lockout import FAILURES_MAX, FAILURES_S, Lockout
+from aura.server.operator import COOKIE_S, KEY_FILE, Lock, link, operator_key
 from tests.recorded_call import NAME, write
 from tests.test_http import Answer, client, read_answer
 from tests.test_http import ask as ask_http

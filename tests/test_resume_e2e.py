@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import trio
 
-from aura.client import ClientSettings, Event, Resumed, connect
+from aura.client import ClientSettings, Event, ReplyDone, Resumed, connect
 from aura.client.events import ReplyText
 from aura.tools.caller import Caller
 from tests.fakes.openai_server import Answer, speech
@@ -65,3 +65,29 @@ async def test_a_call_with_lost_connections_is_the_same_call(tmp_path: Path) -> 
     texts = [event for event in events if isinstance(event, ReplyText)]
     assert {event.item_id for event in texts} == {texts[0].item_id}
     assert STORY.startswith(texts[-1].delta.strip())
+
+
+async def test_a_server_that_has_forgotten_the_call_is_told_what_was_said(tmp_path: Path) -> None:
+    async with house(tmp_path, "server.resume_grace_s=0") as here, connect(here.url, settings=FAST) as call:
+        here.engines.default["chat"] = lambda _: chat("Hello Ada.")
+        await call.update(instructions="You are a parrot.")
+        await call.send_text("My name is Ada.")
+        cut = False
+        with trio.fail_after(20):
+            async for event in call:
+                if isinstance(event, ReplyDone) and not cut:
+                    cut = True
+                    assert call.link
+                    await call.link.cut()
+                elif isinstance(event, Resumed):
+                    assert not event.same
+                    await call.send_text("Who am I?")
+                elif isinstance(event, ReplyDone):
+                    break
+        shown = here.engines.of("chat")[-1].json["messages"]
+    assert "You are a parrot." in str(shown[0])
+    assert [(m["role"], m["content"]) for m in shown[1:]] == [
+        ("user", "My name is Ada."),
+        ("assistant", "Hello Ada."),
+        ("user", "Who am I?"),
+    ]

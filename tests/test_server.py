@@ -120,8 +120,8 @@ async def junk(url: str) -> None:
     async with connect(url, binary=False) as call:
         for message in ("{", "[]", '{"type": 5}', '{"type":"no.such.event"}', '{"type":"session.update","session":3}',
                         '{"type":"input_audio_buffer.append","audio":"%%%"}', "\x00" * 50):  # fmt: skip
-            await call._send(message)
-        await call._send(b"\x00\x01" * 100)
+            await call.link.send(message)
+        await call.link.send(b"\x00\x01" * 100)
         await call.send_text("still there?")
         faults = [event async for event in until_done(call) if type(event).__name__ == "Fault"]
         assert len(faults) == 8

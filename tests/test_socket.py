@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from structlog.testing import capture_logs
 
 from aura.server.settings import ServerSettings
 from aura.server.socket import Closed, Socket, run_socket
+from aura.server.wire import Lost, Wire
 from tests.ws_client import HEAD, KEY, Client, masked
 
 Body = Callable[[Socket], Awaitable[None]]
@@ -338,3 +340,31 @@ async def test_a_flood_of_small_messages_lets_other_tasks_run(autojump_clock: tr
         await client.stream.send_all(masked(2, b"") * 1000)
         await client.close_code()
     assert max(b - a for a, b in itertools.pairwise(steps)) <= 64  # 16, but Trio shuffles who is next
+
+
+async def test_nothing_is_read_from_a_connection_that_got_the_number_of_a_closed_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, theirs = trio.socket.socketpair()
+    others: list[socket.socket] = []
+    heirs: list[socket.socket] = []
+    wait_readable = trio.lowlevel.wait_readable
+
+    async def wait_while_others_run(number: int) -> None:
+        await wait_readable(number)
+        await wire.abort()  # between the news that there is data and the reading
+        while number not in [other.fileno() for other in others]:
+            others.extend(socket.socketpair())
+        heir = [other.fileno() for other in others].index(number)
+        others[heir ^ 1].send(b"not yours")
+        heirs.append(others[heir])
+
+    monkeypatch.setattr(trio.lowlevel, "wait_readable", wait_while_others_run)
+    async with trio.open_nursery() as nursery:
+        wire = Wire(trio.SocketStream(ours), nursery, 1.0)
+        await theirs.send(b"x")
+        with pytest.raises(Lost):
+            await wire.read()
+        assert [heir.recv(100, socket.MSG_DONTWAIT) for heir in heirs] == [b"not yours"]
+    for end in (*others, theirs):
+        end.close()

@@ -23,6 +23,8 @@ PRIVATE = frozenset({"text", "transcript", "words", "words_text", "instructions"
 """Fields that hold what people said, unless their value is a number; so do all that end in `_private`."""
 SECRET_NAME = re.compile(r"(^|[_-])(api_?key|authorization|token|secret|password|cookie)$", re.IGNORECASE)
 HIDDEN = "***"
+OWN_KEY = re.compile(r"aura_[A-Za-z0-9_-]{40}|ek_[0-9a-f]{32}")
+"""API keys and client secrets of AURA itself, which nobody knows but their owners."""
 SHORTEST_SECRET = 6
 """Secrets shorter than this are only hidden where they are a whole value: within longer text they may be any word."""
 
@@ -127,7 +129,7 @@ def erase(secrets: Iterable[str]) -> Processor:
     def process(_: WrappedLogger, __: str, line: Any) -> Any:
         for needle in needles:
             line = line.replace(needle, HIDDEN)
-        return line
+        return OWN_KEY.sub(HIDDEN, line) if isinstance(line, str) else line
 
     return process
 

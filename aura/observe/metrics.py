@@ -25,6 +25,7 @@ Name = Literal[
     "conversations_open",
     "conversations",
     "conversations_refused",
+    "auth_failures",
     "conversation_seconds",
     "turns",
     "barge_ins",
@@ -36,6 +37,7 @@ Name = Literal[
     "bytes_received",
     "bytes_sent",
     "clients_slow",
+    "clients_flooding",
     "protocol_violations",
 ]
 
@@ -53,6 +55,9 @@ METRICS: dict[Name, Declared] = {
     "conversations_open": Declared("gauge", "Conversations going on."),
     "conversations": Declared("counter", "Conversations begun."),
     "conversations_refused": Declared("counter", "Conversations refused.", ("code",)),
+    "auth_failures": Declared(
+        "counter", "API keys refused: missing, wrong, revoked, expired, scope, locked_out.", ("reason",)
+    ),
     "conversation_seconds": Declared("histogram", "Length of a conversation.", (), LENGTH_S),
     "turns": Declared("counter", "User turns committed."),
     "barge_ins": Declared("counter", "Speech over a reply.", ("decision",)),
@@ -69,6 +74,7 @@ METRICS: dict[Name, Declared] = {
     "bytes_received": Declared("counter", "WebSocket bytes from clients."),
     "bytes_sent": Declared("counter", "WebSocket bytes to clients."),
     "clients_slow": Declared("counter", "Conversations closed because the client did not read."),
+    "clients_flooding": Declared("counter", "Conversations closed because the client sent too many messages."),
     "protocol_violations": Declared("counter", "Events against the protocol, if it is checked.", ("rule",)),
 }
 

@@ -6,10 +6,11 @@ import gc
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -18,6 +19,7 @@ import trio
 from aura.config import Config
 from aura.core.ports import Kit
 from aura.core.wire.ids import id_source
+from aura.core.wire.session_object import RealtimeSession
 from aura.observe.health import Health
 from aura.observe.metrics import Metrics
 from aura.observe.otel import open_spans
@@ -27,15 +29,20 @@ from aura.providers.http import open_http
 from aura.providers.observed import observed
 from aura.providers.offline import vad
 from aura.providers.phone_calls import PhoneCalls
+from aura.server.auth import Gate, check_reach
 from aura.server.books import Books, Library
+from aura.server.budget import Budget
 from aura.server.checked import CheckedLine
-from aura.server.drain import Drain, drain_on_signal
+from aura.server.client_secrets import ClientSecrets
+from aura.server.drain import REASONS, Drain, drain_on_signal
 from aura.server.handshake import Request
 from aura.server.http import LazyApp, pages
 from aura.server.listener import serve as listen_on
 from aura.server.operator import link, operator_key
 from aura.server.phone_access import Vendor, check_call, vendor_of
 from aura.server.phones import NotTaken, Phones
+from aura.server.principal import Principal
+from aura.server.realtime_api import models_of, realtime_routes
 from aura.server.resume import NO_RETURN, Attached, Lines, SocketLine, said_played
 from aura.server.sessions import session_routes
 from aura.server.socket import Socket
@@ -44,7 +51,11 @@ from aura.session.line import Ended, Line
 from aura.session.run import SLOW, close_code
 from aura.session.steps import RecordedLine, RecordedSteps, Steps
 from aura.storage.journals import open_journals
+from aura.storage.keyring import KeyRing
 from aura.storage.recordings import open_recordings
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
 
 log = structlog.get_logger()
 
@@ -52,8 +63,6 @@ TOLD = ("model", "persona", "tenant", "aura", "intent")
 """What of a client's address is looked at, logged and recorded: the rest may hold a key."""
 COLLECT_AFTER = (20_000, 20, 50)
 """Thresholds of the garbage collector's three generations."""
-GOING_AWAY = 1001
-"""The code with which this server closes when it shuts down."""
 SLOW_STEP_S = 0.1
 """A step of a task that blocks the event loop for longer is logged."""
 
@@ -92,26 +101,36 @@ class House:
 
     async def hold(self, socket: Socket, request: Request) -> None:
         """One connection, to its end: of a new conversation, or of one that goes on."""
-        attached = Attached(socket)
+        server, principal = self.config.server, request.principal
+        attached = Attached(socket, Budget(server.events_per_s_max, server.events_burst_max))
         if vendor := vendor_of(request.path):
             await self.phone(vendor, attached, request)
             return
         name = request.query.get("resume") or request.query.get("conversation_id")
-        earlier = self.lines.find(name, "") if name else None
+        earlier = self.lines.find(name, principal.key_id) if name else None
         if earlier is not None:
             log.info("conversation.resumed", session=earlier.ident)
             earlier.take_over(attached, said_played(request.query))
         else:
             asked = {name: request.query[name] for name in TOLD if name in request.query}
-            who = self._who(asked)
-            line = SocketLine(attached, self.lines, who.ident, "")
+            who = self._who(asked | tenant_of(principal), principal.session or {})
+            line = SocketLine(attached, self.lines, who.ident, principal.key_id)
             self.nursery.start_soon(self._conversation, line, who, request.path)
         await attached.released.wait()
 
-    def _who(self, asked: dict[str, str]) -> Who:
+    def _who(self, asked: dict[str, str], patch: dict[str, Any]) -> Who:
         limit_s = self.config.session.max_s
         ends = int(time.time() + limit_s) if limit_s else 0
-        return Who(f"sess_{secrets.token_hex(8)}", asked, expires_at=ends)
+        return Who(f"sess_{secrets.token_hex(8)}", asked, patch, ends)
+
+    def routes(self, gate: Gate) -> Sequence[BaseRoute]:
+        """The REST side of the protocol."""
+        chat = getattr(self.config, registry.engine("chat", self.config.engine("chat")).section)
+
+        def describe(patch: dict[str, Any]) -> RealtimeSession:
+            return self._who({}, patch).describe(self.sections)
+
+        return realtime_routes(gate, self.config.server, describe, models_of(getattr(chat, "chat_model", "")))
 
     async def _conversation(self, line: SocketLine, who: Who, path: str) -> None:
         """A conversation whose connections come and go."""
@@ -124,8 +143,8 @@ class House:
     async def phone(self, vendor: Vendor, attached: Attached, request: Request) -> None:
         """One phone call."""
         socket = attached.socket
-        who = self._who({})
-        sockets = SocketLine(attached, NO_RETURN, who.ident, "")
+        who = self._who({}, {})
+        sockets = SocketLine(attached, NO_RETURN, who.ident, request.principal.key_id)
         try:
             call = await self.phones.pick_up(vendor, sockets, request.query)
         except NotTaken as error:
@@ -137,13 +156,15 @@ class House:
         except Ended as end:
             log.info("phone.gone", vendor=vendor, why=str(end))
             return
-        who = msgspec.structs.replace(who, query=call.asked(recorded=self.config.storage.record))
+        who = msgspec.structs.replace(
+            who, query=call.asked(recorded=self.config.storage.record) | tenant_of(request.principal)
+        )
         sections, kit = call.sections(self.sections, self.phones.settings), call.kit(self.kit)
 
         async def hang_up() -> None:
             """The assistant ended the call; Telnyx goes on with it in silence, whatever ended the conversation."""
             log.info("phone.over", vendor=vendor, call=call.started.call_id, **call.line.account())
-            ours = socket.closed is None or socket.closed.code == GOING_AWAY
+            ours = socket.closed is None or socket.closed.code in REASONS
             if call.line.hung_up or (vendor == "telnyx" and ours and not call.line.caller_gone):
                 await self.phones.hang_up(vendor, call.started)
 
@@ -161,6 +182,8 @@ class House:
     ) -> None:
         """Hold a conversation, keep its books, close its connection. Never raises."""
         told = {name: who.query[name] for name in TOLD if name in who.query}
+        if sockets.owner:
+            told["key_id"] = sockets.owner
         code, why = 1011, "internal error"
         try:
             if self.config.vad.detector == "silero":
@@ -194,9 +217,16 @@ class House:
         return str(await steps.root(hold, sections, who, seen, line, steps, books.taps, self.warm_up))
 
 
+def tenant_of(principal: Principal) -> dict[str, str]:
+    """Whose conversation it is, where a key says so: what the client says counts for nothing then."""
+    return {"tenant": principal.tenant} if principal.tenant else {}
+
+
 async def serve(config: Config, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
     """Run AURA until it is told to stop; reports the port. Raises ConfigError."""
     health, metrics, drain = Health(), Metrics(), Drain()
+    storage, server = config.storage, config.server
+    gate = await open_gate(config, metrics)
 
     def stalled(task: str, seconds: float) -> None:
         metrics.observe("loop_stall_seconds", seconds)
@@ -213,17 +243,27 @@ async def serve(config: Config, *, task_status: trio.TaskStatus[int] = trio.TASK
     ):
         phones = Phones(config.phone, config.session.greeting, PhoneCalls(http, config.phone.api_timeout_s))
         house = House(config, kit, Library(config, journals, recordings, spans, metrics), phones, nursery)
-        await nursery.start(drain_on_signal, drain, config.server.drain_grace_s)
+        await nursery.start(drain_on_signal, drain, server.drain_grace_s, server.drain_close)
+        await nursery.start(gate.watch)
         nursery.start_soon(trio.to_thread.run_sync, vad.load_model)
-        storage, server = config.storage, config.server
         key = operator_key(server.operator_key, server.host, storage.data_dir, recording=storage.record)
-        app = pages(health, metrics, drain, lambda: session_routes(storage.data_dir, key))
-        port = await nursery.start(serve_port, config, house, app, metrics, drain, nursery.cancel_scope)
+        app = pages(health, metrics, drain, lambda: [*session_routes(storage.data_dir, key), *house.routes(gate)])
+        port = await nursery.start(serve_port, config, house, app, metrics, drain, gate, nursery.cancel_scope)
         task_status.started(port)
         if key and sys.stderr.isatty():  # for the operator's eyes: a log would keep it
             address = link("https" if server.tls_cert else "http", server.host, port, key)
             sys.stderr.write(f"sessions: {address}\n")
         calm_collector()
+
+
+async def open_gate(config: Config, metrics: Metrics) -> Gate:
+    """Who may come in. Raises KeysError, and ConfigError where anybody could."""
+    server = config.server
+    ring = KeyRing(config.storage.data_dir, server.keys_check_s)
+    await ring.load()
+    check_reach(server.host, ring, open_to_all=server.open_to_all)
+    log.info("server.access", keys=ring.count, open_to_all=server.open_to_all)
+    return Gate(ring, ClientSecrets(server.client_secrets_max), metrics, open_to_all=server.open_to_all)
 
 
 def calm_collector() -> None:
@@ -242,11 +282,14 @@ async def serve_port(
     app: LazyApp,
     metrics: Metrics,
     drain: Drain,
+    gate: Gate,
     whole: trio.CancelScope,
     *,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until the drain is over, then end the process's other tasks."""
-    check = partial(check_call, settings=config.phone)
-    await listen_on(config.server, house.hold, app, drain=drain, metrics=metrics, check=check, task_status=task_status)
+    check = partial(check_call, settings=config.phone, opens=lambda key: gate.bearer(key, "phone") is not None)
+    await listen_on(
+        config.server, house.hold, app, drain=drain, metrics=metrics, gate=gate, check=check, task_status=task_status
+    )
     whole.cancel()

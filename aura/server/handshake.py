@@ -10,6 +10,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
+from .principal import ANYBODY, Principal
+
 PATHS = frozenset({"/v1/realtime", "/realtime", "/v1/twilio", "/v1/telnyx", "/v1/plivo"})
 """Where conversations are held. LiveKit dials `/realtime` when it is given a host without a path; phones the rest."""
 SUBPROTOCOL = "realtime"
@@ -28,6 +30,8 @@ class Request(msgspec.Struct, frozen=True):
     """The client's address."""
     target: str = ""
     """Path and query exactly as they came: phone vendors sign them."""
+    principal: Principal = ANYBODY
+    """On whose behalf the client is here; filled in by the listener."""
 
     @property
     def subprotocols(self) -> tuple[str, ...]:

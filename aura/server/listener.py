@@ -6,16 +6,21 @@ import errno
 import ssl
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import structlog
 import trio
 
 from aura.core.errors import ConfigError
 from aura.observe.metrics import Metrics
 
+from .auth import Gate, Seat, check_offer, credential_of
 from .bridge import AsgiApp, HttpConnection, run_http
+from .denial import FLOODING, UNAUTHORISED, Denial, turn_away
 from .drain import Drain
 from .handshake import PATHS, Refusal, Request, check_origin, check_upgrade, choose_subprotocol, parse
 from .http import LazyApp
+from .phone_access import vendor_of
+from .principal import ANYBODY
 from .settings import ServerSettings
 from .socket import Socket, run_socket
 
@@ -40,12 +45,14 @@ class Server:
         *,
         drain: Drain | None = None,
         metrics: Metrics | None = None,
+        gate: Gate | None = None,
         paths: frozenset[str] = PATHS,
         check: Callable[[Request], None] = lambda _: None,
     ) -> None:
         self.settings = settings
         self.drain = drain or Drain()
         self.metrics = metrics or Metrics()
+        self.gate = gate or Gate()
         self._handler = handler
         self._app = app
         self._paths, self._check = paths, check
@@ -87,31 +94,65 @@ class Server:
             return
         try:
             check_upgrade(request, self._paths)
-            check_origin(request, self.settings.origins, self.settings.host)
-            self._check(request)
-            self._admit()
+            request = await self._known(request)
+            seat = self._admit(request)
         except Refusal as refusal:
             self.metrics.add("conversations_refused", refusal.code)
-            log.info("conversation.refused", code=refusal.code, status=refusal.status)
-            raise
+            if not isinstance(refusal, Denial) or refusal.close_code != UNAUTHORISED:  # of those the gate has told
+                log.info("conversation.refused", code=refusal.code, status=refusal.status)
+            if not isinstance(refusal, Denial) or vendor_of(request.path):  # of phones, vendors show only the status
+                raise
+            await self._turn_away(stream, http, request, refusal)
+            return
         try:
-            await self._converse(stream, http, request)
+            await self._converse(stream, http, request, seat)
         finally:
+            self.gate.leave(seat)
             self._admitted -= 1
             if not self._admitted and self.drain.draining:
                 self._quiet.set()
 
-    def _admit(self) -> None:
+    async def _known(self, request: Request) -> Request:
+        """The request with its principal. Raises Refusal.
+
+        The origin matters where a page uses nothing but where it runs; a key shows that its page was meant to connect.
+        """
+        listed, host = self.settings.origins, self.settings.host
+        if vendor_of(request.path):
+            check_origin(request, listed, host)
+            self._check(request)
+            principal = self.gate.bearer(request.query.get("key", ""), "phone") or ANYBODY
+            return msgspec.structs.replace(request, principal=principal)
+        if listed or not credential_of(request):
+            check_origin(request, listed, host)
+        principal = await self.gate.admit(request)
+        if principal.anonymous:
+            check_origin(request, listed, host)
+        self._check(request)
+        check_offer(request, principal)
+        return msgspec.structs.replace(request, principal=principal)
+
+    def _admit(self, request: Request) -> Seat:
         if self.drain.draining:
             raise Refusal(503, "shutting_down", "the server is shutting down", {"Retry-After": "5"})
         if self._admitted >= self.settings.conversations_max:
             message = f"all {self.settings.conversations_max} conversations are taken (server.conversations_max)"
             raise Refusal(503, "too_many_conversations", message, {"Retry-After": "10"})
+        seat = self.gate.sit(request)
         self._admitted += 1
+        return seat
 
-    async def _converse(self, stream: trio.abc.Stream, http: HttpConnection, request: Request) -> None:
+    async def _turn_away(self, stream: trio.abc.Stream, http: HttpConnection, request: Request, denial: Denial) -> None:
+        async def farewell(socket: Socket) -> None:
+            await turn_away(socket, denial)
+
+        head, rest = http.take_over()
+        await run_socket(stream, head, rest, choose_subprotocol(request), self.settings, farewell)
+
+    async def _converse(self, stream: trio.abc.Stream, http: HttpConnection, request: Request, seat: Seat) -> None:
         async def conversation(socket: Socket) -> None:
             socket.remote = request.remote
+            seat.socket = socket
             self._sockets[socket] = (0, 0)
             began = trio.current_time()
             self.metrics.add("conversations")
@@ -122,7 +163,7 @@ class Server:
                 self._account(socket)
                 del self._sockets[socket]
                 if socket.closed is not None and socket.closed.code == 1008:
-                    self.metrics.add("clients_slow")
+                    self.metrics.add("clients_flooding" if socket.closed.reason == FLOODING.reason else "clients_slow")
                 self.metrics.add("conversations_open", by=-1)
                 self.metrics.observe("conversation_seconds", trio.current_time() - began)
 
@@ -150,7 +191,7 @@ class Server:
         await self.drain.over(self._quiet)
         async with trio.open_nursery() as nursery:
             for socket in self._sockets:
-                nursery.start_soon(socket.close, 1001, "server is shutting down")
+                nursery.start_soon(socket.close, self.drain.code, self.drain.reason)
         with trio.move_on_after(self.settings.close_timeout_s):
             await self._quiet.wait()
 
@@ -162,6 +203,7 @@ async def serve(
     *,
     drain: Drain | None = None,
     metrics: Metrics | None = None,
+    gate: Gate | None = None,
     paths: frozenset[str] = PATHS,
     check: Callable[[Request], None] = lambda _: None,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
@@ -170,7 +212,7 @@ async def serve(
 
     `check` may raise `Refusal` for a request that is otherwise fit for a conversation.
     """
-    server = Server(settings, handler, app, drain=drain, metrics=metrics, paths=paths, check=check)
+    server = Server(settings, handler, app, drain=drain, metrics=metrics, gate=gate, paths=paths, check=check)
     listeners = await open_listeners(settings)
     port: int = _socket_of(listeners[0]).getsockname()[1]
     async with trio.open_nursery() as nursery:

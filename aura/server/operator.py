@@ -16,8 +16,6 @@ import hmac
 import os
 import secrets
 import time
-from collections import OrderedDict, deque
-from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from urllib.parse import quote
 
@@ -34,10 +32,6 @@ KEY_FILE = "operator.key"
 KEY_CHARS_MIN = 16
 COOKIE = "aura_operator"
 COOKIE_S = 7 * 24 * 3600
-FAILURES_MAX = 8
-FAILURES_S = 300.0
-"""After so many wrong keys within so long, an address has to wait."""
-ADDRESSES_MAX = 10_000
 
 
 def operator_key(configured: Secret, host: str, data_dir: Path, *, recording: bool) -> str:
@@ -84,41 +78,6 @@ def link(scheme: str, host: str, port: int, key: str) -> str:
     """An address that opens the session page on this machine. What follows `#` never leaves the browser."""
     here = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     return f"{scheme}://{here}:{port}/sessions/#key={quote(key, safe='')}"
-
-
-class Lockout:
-    """Counts wrong keys by address, so that nobody can try many."""
-
-    def __init__(self) -> None:
-        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
-
-    def wait_s(self, address: str, now: float) -> float:
-        """How long this address has to wait before it may try a key; 0: not at all."""
-        failures = self._failures.get(network(address))
-        while failures and failures[0] <= now - FAILURES_S:
-            failures.popleft()
-        return failures[0] + FAILURES_S - now if failures and len(failures) >= FAILURES_MAX else 0.0
-
-    def failed(self, address: str, now: float) -> None:
-        """A wrong key came from there."""
-        failures = self._failures.setdefault(network(address), deque(maxlen=FAILURES_MAX))
-        failures.append(now)
-        self._failures.move_to_end(network(address))
-        while len(self._failures) > ADDRESSES_MAX:
-            self._failures.popitem(last=False)
-
-    def forgive(self, address: str) -> None:
-        """The right key came from there."""
-        self._failures.pop(network(address), None)
-
-
-def network(address: str) -> str:
-    """Whom an address belongs to: one user has a whole /64 of IPv6."""
-    try:
-        known = ip_address(address)
-    except ValueError:
-        return address
-    return str(IPv6Address(int(known) >> 64 << 64)) if isinstance(known, IPv6Address) else address
 
 
 class Lock:

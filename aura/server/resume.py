@@ -15,6 +15,8 @@ import trio
 from aura.core import tape
 from aura.core.errors import ProtocolFault
 from aura.core.wire.client import Resume, decode
+from aura.server.budget import Budget
+from aura.server.denial import FLOODING, turn_away
 from aura.server.socket import Closed, Socket
 from aura.session.line import Back, Ended, Interrupted, Lost, Received
 
@@ -22,6 +24,8 @@ log = structlog.get_logger()
 
 NO_ANSWER = "no answer to a ping"
 """What the reason begins with when we closed a connection because the client was gone."""
+GIVEN_UP = 4001
+"""How a page closes a connection that is stuck: a browser cannot say 1006."""
 REASON_CHARS = 200
 ASKS_AT_FIRST = 2
 """`aura.resume` may be one of so many first messages: a client may have sent its settings before it."""
@@ -29,7 +33,7 @@ ASKS_AT_FIRST = 2
 
 def broken(end: Closed) -> bool:
     """Whether the connection broke off, rather than being closed by somebody who meant it."""
-    return end.code == 1006 or end.reason.startswith(NO_ANSWER)
+    return end.code in (1006, GIVEN_UP) or end.reason.startswith(NO_ANSWER)
 
 
 def said_played(query: dict[str, str]) -> tape.Back:
@@ -41,9 +45,18 @@ def said_played(query: dict[str, str]) -> tape.Back:
 class Attached:
     """One connection of a conversation; its task waits until the conversation has let go of it."""
 
-    def __init__(self, socket: Socket) -> None:
-        self.socket = socket
+    def __init__(self, socket: Socket, budget: Budget | None = None) -> None:
+        self.socket, self._budget = socket, budget
         self.released = trio.Event()
+
+    async def receive(self) -> str | bytes:
+        """The next message. Raises Closed, also when the client sends too many."""
+        message = await self.socket.receive()
+        if self._budget is None or self._budget.spend():
+            return message
+        log.warning("client.flooding", messages=self.socket.messages_in)
+        await turn_away(self.socket, FLOODING)
+        raise Closed(FLOODING.close_code, FLOODING.reason)
 
 
 class SocketLine:
@@ -69,7 +82,7 @@ class SocketLine:
             return self._let_go("another connection took its place")
         try:
             with self._reading:
-                message = await self.receiving.socket.receive()
+                message = await self.receiving.receive()
                 return self._look(message) if self._asks else message
         except Closed as end:
             if not broken(end) or not self._lines.grace_s:

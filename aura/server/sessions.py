@@ -29,7 +29,8 @@ from aura.storage.digest.conversation import CUT_SHORT, digest
 from aura.storage.digest.listing import GOING_ON, Library, Query, Signature, folder_of, fresh, names, signature
 from aura.storage.digest.shapes import Conversation
 
-from .operator import COOKIE, COOKIE_S, Lock, Lockout
+from .lockout import Lockout
+from .operator import COOKIE, COOKIE_S, Lock
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -57,6 +57,8 @@ class Wire:
             while (fd := self._fd) is not None:
                 # Waiting first saves the failing read that comes before every wait in Trio's own recv.
                 await trio.lowlevel.wait_readable(fd)
+                if self._fd is None:  # closed since it became readable: the number may be another connection's by now
+                    continue
                 try:
                     data = os.read(fd, RECEIVE_BYTES)
                     break

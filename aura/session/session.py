@@ -232,7 +232,9 @@ class Session:
 
     def _restore(self, now: float) -> None:
         """The client is back."""
+        state = self.conversation.state
         self.client.restored(list(self.replies.running.values()))
+        self.client.post(self.client.view.state(state, state, "ConnectionResumed"))
         self.replies.away = False
         self.listener.back()
         for number, reply in self.replies.running.items():

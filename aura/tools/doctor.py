@@ -10,6 +10,8 @@ import socket
 import ssl
 import sys
 import tempfile
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,6 +24,7 @@ from rich.table import Table
 
 from aura.config import Config, Setting, environment_name, expected, meanings, settings
 from aura.core.secret import Secret
+from aura.storage.keys import KeysError, read_keys
 
 PARTS: tuple[Literal["stt", "chat", "tts"], ...] = ("stt", "chat", "tts")
 PYTHON_NEEDED = (3, 11)
@@ -170,8 +173,35 @@ def check_exposure(config: Config) -> Iterator[Finding]:
     else:
         yield Finding("origins", "ok", ", ".join(server.origins))
     if not server.tls_cert:
-        cure = "browsers give no microphone to plain http: set server.tls_cert and server.tls_key, or use a TLS proxy"
+        cure = (
+            "keys and voices travel in the open, and browsers give no microphone to plain http: "
+            "set server.tls_cert and server.tls_key, or use a TLS proxy"
+        )
         yield Finding("TLS", "note", "off", cure)
+
+
+def check_access(config: Config) -> Iterator[Finding]:
+    """Who may hold conversations."""
+    server = config.server
+    try:
+        keys = read_keys(config.storage.data_dir)
+    except KeysError as error:
+        yield Finding("API keys", "broken", str(error))
+        return
+    count = Counter(key.state(time.time()) for key in keys)
+    listed = ", ".join(f"{count[state]} {state}" for state in ("active", "expired", "revoked") if count[state])
+    if server.open_to_all:
+        cure = "unset server.open_to_all to ask for keys"
+        yield Finding("API keys", "note", f"{listed or 'none'}; everybody may converse without one", cure)
+    elif count["active"]:
+        yield Finding("API keys", "ok", f"{listed}; nobody may converse without one")
+    elif keys:
+        yield Finding("API keys", "note", f"{listed}: nobody may converse", "make one with `aura keys create`")
+    elif is_loopback(server.host):
+        yield Finding("API keys", "ok", "none; programs and pages of this machine need none")
+    else:
+        cure = "make one with `aura keys create`, or set server.open_to_all"
+        yield Finding("API keys", "broken", f"none, and others can reach {server.host}: AURA will not start", cure)
 
 
 def check_tls(config: Config) -> Iterator[Finding]:
@@ -289,6 +319,7 @@ CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     check_data,
     check_port,
     check_exposure,
+    check_access,
     check_tls,
     check_engines,
     check_phones,

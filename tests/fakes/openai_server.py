@@ -119,7 +119,7 @@ class FakeOpenAI:
                 if http.our_state is not h11.DONE or http.their_state is not h11.DONE:
                     break
                 http.start_next_cycle()
-        except (trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError):
+        except* (trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError):
             pass  # clients may break a connection at any moment; `disconnected_at` tells
         finally:
             await trio.aclose_forcefully(stream)

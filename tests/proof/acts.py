@@ -151,6 +151,70 @@ async def unasked(who: Person) -> None:
     await who.detect(create_response=True)
 
 
+async def patient(who: Person) -> None:
+    """Speaks over the answer and does not want to interrupt it."""
+    await who.detect(interrupt_response=False)
+    await who.ask()
+    await who.wait(who.rng.uniform(0.1, 0.6))
+    end = who.begin(who.rng.choice(who.speech.plain))
+    await who.wait(end - trio.current_time() + who.rng.uniform(0.5, 2.0))
+    await who.detect(interrupt_response=True)
+
+
+async def functions(who: Person) -> None:
+    """Has functions of its own; the result may come late, or not at all."""
+    await who.call.update(tools=[{"type": "function", "name": "no_such_tool"}])
+    for _ in range(3):
+        who.function = ""
+        await who.call.send_text("Look it up, please.")
+        await who.until(lambda: bool(who.function), 2.0)
+        if who.function:
+            await who.wait(who.rng.uniform(0.0, 0.8))
+            output = {"type": "function_call_output", "call_id": who.function, "output": "42"}
+            await who.call.send("conversation.item.create", item=output)
+            await who.call.send("response.create")
+            await who.reply_begins(trio.current_time(), 2.0)
+            return
+        await who.call.cancel()
+
+
+async def asides(who: Person) -> None:
+    """Wants something beside the conversation, written and spoken."""
+    await who.ask()
+    content = [{"type": "input_text", "text": "What is this about?"}]
+    asked = {"conversation": "none", "input": [{"type": "message", "role": "user", "content": content}]}
+    await who.call.send("response.create", response={**asked, "output_modalities": ["text"], "metadata": {"a": "b"}})
+    await who.wait(who.rng.uniform(0.0, 0.3))
+    await who.call.send("response.create", response=asked)
+    await who.wait(who.rng.uniform(0.1, 0.8))
+    if who.rng.random() < 0.5:
+        await who.call.send("response.cancel", response_id=who.response)
+    await who.heard_out()
+
+
+async def written(who: Person) -> None:
+    """Reads the answers."""
+    await who.call.update(output_modalities=["text"])
+    await who.call.send_text("Hi!")
+    await who.wait(who.rng.uniform(0.3, 1.5))
+    who.begin(who.rng.choice(who.speech.plain))
+    await who.wait(2.0)
+    await who.call.update(output_modalities=["audio"])
+
+
+async def lost(who: Person) -> None:
+    """The network breaks off, in the middle of a question or of an answer; the client comes back by itself."""
+    if who.rng.random() < 0.6:
+        await who.ask()
+        await who.wait(who.rng.uniform(0.0, 0.6))
+    else:
+        who.begin(who.rng.choice(who.speech.plain))
+        await who.wait(who.rng.uniform(0.4, 1.5))
+    await who.cut()
+    await who.wait(who.rng.uniform(1.0, 2.5))
+    await who.heard_out()
+
+
 DECEPTIVE = (
     '{"type":"conversation.item.create","item":{"type":"message","role":"user","content":'
     '[{"type":"input_text","text":"\\"type\\":\\"input_audio_buffer.append\\""}]}}'
@@ -250,7 +314,8 @@ async def timer(who: Person) -> None:
 ACTS: tuple[tuple[Act, int], ...] = (
     (plain, 3), (halting, 2), (barge_in, 5), (barge_in_on_thinking, 2), (backchannel, 4), (cough, 2), (typed, 2),
     (push_to_talk, 2), (cancel, 2), (truncate, 2), (change, 2), (unasked, 2), (junk, 2), (flood, 1),
-    (mind_changed, 2), (silent_microphone, 2), (deaf, 1), (gardening, 1),
+    (mind_changed, 2), (silent_microphone, 2), (deaf, 1), (gardening, 1), (patient, 2), (functions, 2),
+    (asides, 2), (written, 1), (lost, 3),
 )  # fmt: skip
 
 
@@ -273,13 +338,13 @@ async def vanish(who: Person) -> None:
         await who.ask()
     who.begin(who.rng.choice(who.speech.plain))
     await who.wait(who.rng.uniform(0.1, 0.9))
-    await who.call.link.cut()
+    await who.cut()
 
 
 async def broken_frame(who: Person) -> None:
     """Sends what is no WebSocket frame (text that is not UTF-8)."""
     await who.ask()
-    with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+    with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, AttributeError):
         await who.call.link.stream.send_all(b"\x81\x84\0\0\0\0\xff\xfe\xff\xfe")
     await who.wait(1.0)
 

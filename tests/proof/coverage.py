@@ -68,13 +68,20 @@ LEAST: dict[str, int] = {
     "hung up": 30,
     "vanished": 15,
     "broken frame": 1,
+    "connection lost": 15,
+    "came back": 5,
+    "function asked of the client": 3,
+    "aside": 8,
+    "aside cancelled": 1,
+    "speech beside a reply": 3,
     "never read": 1,
     "drained": 10,
     "killed": 10,
 }
 """How often each must have happened in a run of 200 conversations, or the run proves nothing about it."""
 
-ENDS = {"1000": "hung up", "1001": "drained", "1005": "hung up", "1006": "vanished", "1007": "broken frame",
+ENDS = {"1000": "hung up", "1001": "drained", "1005": "hung up", "1006": "vanished",
+        "client": "vanished", "1007": "broken frame",
         "1008": "never read"}  # fmt: skip
 
 
@@ -112,6 +119,12 @@ FACTS: dict[type[ev.Event], Callable[[Any], str]] = {
     ev.AudioCommitted: lambda _: "push to talk",
     ev.ReplyRequested: lambda _: "turn answered when asked",
     ev.AnswersSwitched: lambda _: "answers switched",
+    ev.InterruptionsSwitched: lambda _: "interruptions switched",
+    ev.ConnectionLost: lambda _: "connection lost",
+    ev.ConnectionResumed: lambda _: "came back",
+    ev.FunctionRequested: lambda _: "function asked of the client",
+    ev.AsideBegan: lambda _: "aside",
+    ev.AsideEnded: lambda fact: "aside cancelled" if fact.status == "cancelled" else "",
     ev.AudioCleared: lambda _: "buffer cleared",
     ev.HistoryChanged: lambda fact: {"truncated": "truncated", "session": "session changed"}.get(fact.what, ""),
 }
@@ -128,6 +141,8 @@ def _facts(entries: Iterable[Entry]) -> Iterator[str]:
             yield FACTS[type(event)](event)
         if isinstance(event, ev.StageFailed):
             yield f"in {event.stage}"
+        if isinstance(event, ev.SpeechStarted) and entry.was == entry.now and entry.now in ("thinking", "speaking"):
+            yield "speech beside a reply"
         for effect in entry.effects:
             if type(effect) in ORDERS:
                 yield ORDERS[type(effect)](effect)

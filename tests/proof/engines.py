@@ -40,6 +40,7 @@ HEARING_S = 1.8
 SHORT_DEADLINES = (
     f"think.first_token_s={DEADLINE_S}", f"think.stall_s={DEADLINE_S}", f"speak.first_audio_s={DEADLINE_S}",
     f"speak.stall_s={DEADLINE_S}", f"transcribe.answer_s={HEARING_S}", "think.tool_s=1.0",
+    "server.resume_grace_s=2.0",
 )  # fmt: skip
 STALL_S = 5.0
 """Longer than anybody waits."""
@@ -77,6 +78,8 @@ TOOLS = (
     ("no_such_tool", '{"a": 1}'),
     ("calculate", '{"expression": '),
 )
+CLIENTS_OWN = "no_such_tool"
+"""Unknown to the server; some clients say that it is theirs."""
 QUOTA = {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}
 BUSY = {"error": {"message": "slow down", "code": "rate_limit_exceeded"}}
 LONG = {"error": {"message": "This model's context is exceeded", "code": "context_length_exceeded"}}
@@ -128,15 +131,18 @@ class Faults:
         """An answer in words, a tool call, or trouble."""
         rng, last = self.rng, seen.json["messages"][-1]
         text = rng.choice(ANSWERS)
-        if last["role"] != "tool" and seen.json.get("tools") and rng.random() < 0.15:
-            return self.tool_call()
+        tools = [tool["function"]["name"] for tool in seen.json.get("tools") or ()]
+        if last["role"] != "tool" and tools and rng.random() < (0.8 if CLIENTS_OWN in tools else 0.15):
+            return self.tool_call(own=CLIENTS_OWN in tools)
         if self.bad():
             return self._chat.draw()(self, text)
         return chat(text, ttft_s=rng.uniform(0.02, 0.3), gap_s=rng.choice((0.0, 0.0, 0.004, 0.02)))
 
-    def tool_call(self) -> Answer:
+    def tool_call(self, *, own: bool) -> Answer:
         """The model wants functions run."""
         names = self.rng.sample(TOOLS, self.rng.choice((1, 1, 2)))
+        if own:
+            names[0] = (CLIENTS_OWN, '{"a": 1}')
         deltas = [
             [{"index": i, "id": f"call_{i}", "type": "function", "function": {"name": name, "arguments": arguments}}]
             for i, (name, arguments) in enumerate(names)

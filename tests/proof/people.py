@@ -12,7 +12,8 @@ import numpy as np
 import trio
 
 from aura.client import Call, CallError, ClientSettings, connect
-from aura.client.events import Event, ReplyAudio, ReplyCreated, SessionCreated
+from aura.client.events import Event, Other, ReplyAudio, ReplyCreated, SessionCreated
+from aura.client.link import LinkLost
 from aura.tools.caller import FRAME_S, Caller, quiet_frames
 from aura.tools.recordings import Clip
 from tests.proof.speech import Speech, encoded, speech
@@ -58,6 +59,8 @@ class Person(Caller):
         """The latest of the assistant."""
         self._bed = quiet_frames(device.rate_hz)
         self._unsent = b""
+        self.function = ""
+        """Id of the last call of one of its own functions."""
         self._shared = shared
         self.watchers.append(self.notice)
 
@@ -71,6 +74,8 @@ class Person(Caller):
         match event:
             case ReplyAudio():
                 self.item = event.item_id
+            case Other(type="response.function_call_arguments.done", data=data):
+                self.function = str(data["call_id"])
             case ReplyCreated():
                 self.response = str(event.response.get("id", ""))
             case SessionCreated() if self.device.encoding != "pcm16":
@@ -142,13 +147,20 @@ class Person(Caller):
 
     async def raw(self, message: str | bytes) -> None:
         """Send anything."""
-        await self.call.link.send(message)
+        if self.call.link:
+            with contextlib.suppress(LinkLost):
+                await self.call.link.send(message)
+
+    async def cut(self) -> None:
+        """Lose the connection."""
+        if self.call.link:
+            await self.call.link.cut()
 
 
 @contextlib.asynccontextmanager
 async def on_the_phone(url: str, device: Device, rng: Random, *, shared: bool = True) -> Any:
     """Somebody calls; their microphone and ears work until the block ends."""
-    once = ClientSettings(resume_for_s=0)  # who is gone stays away
+    once = ClientSettings(resume_for_s=2.0)
     async with (
         connect(url, binary=device.binary, events=device.events, settings=once) as call,
         trio.open_nursery() as nursery,
