@@ -34,6 +34,7 @@ async def say(here: House, name: str, cuts: tuple[float, ...]) -> tuple[bytes, b
         trio.open_nursery() as nursery,
     ):
         who = Caller(call)
+        who._bed = who._bed[:1]  # the same quiet before and after, whenever the clip begins
         who.watchers.append(events.append)
         nursery.start_soon(who.speak)
         nursery.start_soon(who.listen)
