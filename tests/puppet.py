@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -20,10 +19,12 @@ from aura.core.wire.realtime import Frame, RealtimeView
 from aura.core.wire.session_object import RealtimeSession, opt_in_patch
 from aura.observe.health import Health
 from aura.observe.metrics import Metrics
+from aura.server.auth import Gate
 from aura.server.drain import Drain
 from aura.server.handshake import Request
 from aura.server.http import pages
 from aura.server.listener import serve
+from aura.server.principal import ANYBODY
 from aura.server.settings import ServerSettings
 from aura.server.socket import Closed, Socket
 from tests.browser import Browser, Tab
@@ -50,14 +51,15 @@ class Door:
         """Nothing of what arrives is taken."""
         self.key = ""
         """Without it no secret is given."""
-        self.secrets: list[str] = []
+        self.gate, self.secrets = Gate(), list[str]()
 
     async def make_secret(self, request: HttpRequest) -> Response:
         if self.key and request.headers.get("authorization") != f"Bearer {self.key}":
             return JSONResponse({"error": {"message": "a key is needed", "code": "invalid_api_key"}}, 401)
         assert (await request.json())["session"]["type"] == "realtime"
-        self.secrets.append(f"ek_{len(self.secrets) + 1:032x}")
-        return JSONResponse({"value": self.secrets[-1], "expires_at": int(time.time()) + 600})
+        value, expires_at = self.gate.secrets.make(ANYBODY, {}, 600, self.gate.wall())
+        self.secrets.append(value)
+        return JSONResponse({"value": value, "expires_at": expires_at})
 
     @property
     def offered(self) -> list[tuple[str, ...]]:
@@ -168,7 +170,7 @@ async def puppet_show(**settings: Any) -> AsyncIterator[Puppet]:
 
     async def start(task_status: trio.TaskStatus[int]) -> None:
         app = pages(puppet.health, Metrics(), puppet.drain, lambda: [secrets])
-        await serve(limits, puppet.hold, app, drain=puppet.drain, task_status=task_status)
+        await serve(limits, puppet.hold, app, drain=puppet.drain, gate=puppet.door.gate, task_status=task_status)
 
     async with trio.open_nursery() as nursery:
         puppet.port = await nursery.start(start)

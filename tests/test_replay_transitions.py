@@ -84,7 +84,7 @@ def test_a_changed_rule_is_caught_at_the_first_fact_it_is_about(rule: Row, monke
         model=None,
         states=list(STATES),
         initial="idle",
-        transitions=[machine._transition(row) for row in rows],
+        transitions=[machine.transition(row) for row in rows],
         auto_transitions=False,
     )
     entries = decode(BARGE_IN.read_bytes()).entries

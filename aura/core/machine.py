@@ -11,7 +11,8 @@ from aura.core.guards import Moment
 from aura.core.table import STATES, TABLE, Row
 
 
-def _transition(row: Row) -> dict[str, Any]:
+def transition(row: Row) -> dict[str, Any]:
+    """A row as the package wants it."""
     guard = "unless" if row.when.startswith("!") else "conditions"
     return {
         "trigger": row.event.__name__,
@@ -61,6 +62,6 @@ def build() -> Table:
         model=None,
         states=list(STATES),
         initial="idle",
-        transitions=[_transition(row) for row in TABLE],
+        transitions=[transition(row) for row in TABLE],
         auto_transitions=False,
     )

@@ -12,6 +12,7 @@ import random
 import sys
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -27,7 +28,9 @@ from aura.core.wire import client
 from aura.core.wire.grammar import Grammar, Violation
 from aura.session.build import Sections, Who, hold
 from aura.session.line import Ended
+from aura.session.session import SessionSettings
 from aura.session.steps import Steps
+from tests.proof.again import PROCESSES, processes
 from tests.proof.mutants import Mutants, Names
 from tests.script import Detector, Model, Recogniser, Tools, Voicebox
 
@@ -37,6 +40,8 @@ PAUSE_EVERY, PAUSE_S = 10, 0.3
 """After so many messages the client waits so long (of virtual time)."""
 ANSWER_S = 120.0
 """The last, typed message must be answered within this (virtual) time."""
+PATIENT = SessionSettings(faults_per_minute=0)
+"""Nobody hangs up on a client that sends nothing but nonsense."""
 LAST_WORDS = 5
 """So many messages are shown when a conversation breaks."""
 CLOSING: list[dict[str, Any]] = [
@@ -60,6 +65,14 @@ class Found:
         self.examples: dict[str, str] = {}
         self.messages = self.sent = self.sessions = 0
 
+    def add(self, other: Found) -> None:
+        """What another run found out."""
+        for counter in ("outcomes", "made", "problems"):
+            getattr(self, counter).update(getattr(other, counter))
+        self.examples = {**other.examples, **self.examples}
+        for number in ("messages", "sent", "sessions"):
+            setattr(self, number, getattr(self, number) + getattr(other, number))
+
     def problem(self, what: str, example: str = "") -> None:
         """Something that must not be."""
         self.problems[what] += 1
@@ -69,10 +82,10 @@ class Found:
 class FuzzLine:
     """The connection of a client that sends nonsense, seen by the oracle."""
 
-    def __init__(self, found: Found, rng: random.Random, messages: int) -> None:
-        self.found, self.rng, self.left = found, rng, messages
+    def __init__(self, found: Found, seed: int, messages: int) -> None:
+        self.found, self.seed, self.left = found, f"seed {seed}", messages
         self.names = Names()
-        self.mutants = Mutants(rng, self.names)
+        self.mutants = Mutants(random.Random(seed), self.names)
         self.grammar = Grammar(rates=range(8_000, 48_001))
         self.last: deque[str] = deque(maxlen=LAST_WORDS)
         self.closing = [msgspec.json.encode(message).decode() for message in CLOSING]
@@ -121,6 +134,9 @@ class FuzzLine:
 
     asked = False
 
+    def switch(self) -> None:
+        """There is only one connection."""
+
     def _outcome(self, raw: str | bytes) -> None:
         """The decoder alone: a message or a ProtocolFault."""
         self.found.messages += 1
@@ -135,32 +151,40 @@ class FuzzLine:
 
     def _note(self, violations: list[Violation]) -> None:
         for violation in violations:
-            self.found.problem(f"{violation.rule} ({violation.kind})", f"{violation.text} after {list(self.last)}")
+            self.found.problem(
+                f"{violation.rule} ({violation.kind})", f"{self.seed}: {violation.text} after {list(self.last)}"
+            )
 
 
 async def one_session(found: Found, seed: int, messages: int) -> None:
     """One conversation."""
-    line = FuzzLine(found, random.Random(seed), messages)
+    line = FuzzLine(found, seed, messages)
     stt, tts = Recogniser(0.05), Voicebox(0.05)
     stt.text = "so it goes"
     kit = Kit(stt, Model(["Yes, it is. " * 3] * 3, 0.1, 0.001), tts, tts, Detector, Tools())
     who = Who(f"sess_{seed}", {"aura": "events"} if seed % 3 == 0 else {})
     try:
-        why = await hold(Sections(), who, kit, line, Steps(), lambda _: [])
+        why = await hold(Sections(session=PATIENT), who, kit, line, Steps(), lambda _: [])
     except Exception as error:
-        found.problem(f"the conversation raised {error!r}", f"seed {seed}: {list(line.last)}")
+        found.problem(f"the conversation raised {error!r}", f"{line.seed}: {list(line.last)}")
         return
     if why != "over":
-        found.problem(f"the conversation ended: {why}", f"seed {seed}: {list(line.last)}")
+        found.problem(f"the conversation ended: {why}", f"{line.seed}: {list(line.last)}")
     elif not line.answered.is_set():
-        found.problem("the last message got no answer", f"seed {seed}")
+        found.problem("the last message got no answer", line.seed)
     for violation in line.grammar.end(hung_up=True):
-        found.problem(f"{violation.rule} (at the end)", f"seed {seed}: {violation.text}")
+        found.problem(f"{violation.rule} (at the end)", f"{line.seed}: {violation.text}")
     found.sessions += 1
 
 
-def fuzz(messages: int, seed: int) -> Found:
-    """So many messages, in as many conversations as that takes."""
+def sessions(messages: int, seed: int) -> list[tuple[int, int]]:
+    """So many messages as conversations: the seed and the number of messages of each."""
+    begins = enumerate(range(0, messages, PER_SESSION))
+    return [(1000 * seed + number, min(PER_SESSION, messages - begin)) for number, begin in begins]
+
+
+def fuzz(conversations: Sequence[tuple[int, int]]) -> Found:
+    """Hold these conversations, one after the other."""
     found = Found()
 
     def heed(_: object, level: str, event: dict[str, Any]) -> dict[str, Any]:
@@ -168,17 +192,23 @@ def fuzz(messages: int, seed: int) -> Found:
             found.problem(f"logged as an error: {event.get('event')}", repr(event)[:500])
         raise structlog.DropEvent
 
-    async def run() -> None:
-        for number, begin in enumerate(range(0, messages, PER_SESSION)):
-            await one_session(found, 1000 * seed + number, min(PER_SESSION, messages - begin))
-
     before = structlog.get_config()
     structlog.configure(processors=[heed])
     try:
-        trio.run(run, clock=MockClock(autojump_threshold=0))
+        for seed, messages in conversations:
+            trio.run(one_session, found, seed, messages, clock=MockClock(autojump_threshold=0))
     finally:
         structlog.configure(**before)
     return found
+
+
+def fuzz_all(conversations: Sequence[tuple[int, int]]) -> Found:
+    """The same in several processes."""
+    with processes() as executor:
+        parts = list(executor.map(fuzz, [conversations[part::PROCESSES] for part in range(PROCESSES)]))
+    for part in parts[1:]:
+        parts[0].add(part)
+    return parts[0]
 
 
 def show(found: Found, took_s: float, console: Console) -> None:
@@ -202,9 +232,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.proof.fuzz", description=__doc__)
     parser.add_argument("--messages", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--session", type=int, metavar="SEED", help="only this conversation, as named by a problem")
     chosen = parser.parse_args()
     began = time.monotonic()
-    found = fuzz(chosen.messages, chosen.seed)
+    if chosen.session is not None:
+        found = fuzz([(chosen.session, PER_SESSION)])
+    else:
+        found = fuzz_all(sessions(chosen.messages, chosen.seed))
     show(found, time.monotonic() - began, Console(soft_wrap=True))
     return 1 if found.problems else 0
 

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from aura.core.wire.grammar.requests import ANSWERS
+from aura.core.wire.grammar.requests import ANSWERS, REQUIRED
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "stock_clients"
 MODES = ("turn", "ptt", "text", "tool", "barge")
@@ -121,6 +121,10 @@ class Mutants:
     def _made_up(self) -> str:
         """Right types of message with any fields, and fields of other messages."""
         message: dict[str, Any] = {"type": self._rng.choice(list(ANSWERS))}
+        for name in REQUIRED.get(message["type"], ()):
+            if self._rng.random() < 0.8:
+                right = {"item_id": self._names.item, "audio": "AAAA", "session": {}, "session_id": "sess_1"}
+                message[name] = right.get(name, self._rng.choice((0, 20, 12.5, 1e9)))
         for _ in range(self._rng.randint(0, 4)):
             message[self._key()] = self._value(2)
         return json.dumps(message)

@@ -18,6 +18,7 @@ from aura.core import effects as fx
 from aura.core import events as ev
 from aura.core import fsm, overlap, rerun
 from aura.core.journal import Entry
+from aura.core.machine import transition
 from aura.core.table import STATES, TABLE, Row
 from aura.core.turns import TurnTaker
 from aura.tools.replay import pipeline
@@ -40,7 +41,7 @@ class Rule(msgspec.Struct, frozen=True):
 @contextmanager
 def table(change: Callable[[Row], Row]) -> Iterator[None]:
     """The table with some rows changed."""
-    rows = [fsm._transition(change(row)) for row in TABLE]
+    rows = [transition(change(row)) for row in TABLE]
     machine = Machine(model=None, states=list(STATES), initial="idle", transitions=rows, auto_transitions=False)
     with mock.patch.object(fsm, "MACHINE", machine):
         yield

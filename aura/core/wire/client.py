@@ -20,7 +20,7 @@ from aura.core.wire.items import ClientItem, FunctionCall, FunctionCallOutput, I
 MAX_APPEND_BYTES = 15 * 1024 * 1024
 """Largest audio of one `input_audio_buffer.append`."""
 
-Millis = Annotated[float, msgspec.Meta(ge=0)]
+Millis = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
 
 class ClientEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -72,7 +72,7 @@ class ItemTruncate(ClientEvent, frozen=True, kw_only=True, tag="conversation.ite
     """Only so much of that item was heard."""
 
     item_id: str
-    content_index: int = 0
+    content_index: Annotated[int, msgspec.Meta(ge=0)] = 0
     end_ms: Millis = msgspec.field(name="audio_end_ms")
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from aura.core.wire.grammar.fields import Problem, is_base64, read
+from aura.core.wire.grammar.fields import Problem, is_base64, read, read_huge
 
 ANSWERS: dict[str, str] = {
     "session.update": "session.updated",
@@ -151,7 +151,7 @@ class Requests:
     def __init__(self, *, resumed: bool) -> None:
         self.waiting: list[Request] = []
         self.resumed = resumed
-        self._errors = 0  # that name no message
+        self._errors = 0  # that name no message and may answer any
         self._ids: dict[str, bool] = {}  # the client's ids; true: answered, and nothing more may come
 
     def take(self, event: dict[str, Any] | str | bytes, index: int, *, binary: bool) -> dict[str, Any]:
@@ -161,10 +161,12 @@ class Requests:
                 self._wait(Request(BINARY, index, None, "binary frames were not asked for"))
             return {}
         known = read(event) if isinstance(event, str) else event
+        huge = known is None and isinstance(event, str) and (known := read_huge(event)) is not None
         if known is None:
             self._wait(Request(NOT_JSON, index, None, "it is no JSON object"))
             return {}
         request = _request(known, index)
+        request.maybe = huge  # a reader may pass over a number that it cannot hold, or refuse it
         if request.event_id:
             self._ids[request.event_id] = False
             if len(self._ids) > IDS_KEPT:
@@ -180,8 +182,9 @@ class Requests:
             self.waiting.remove(settled[0])
 
     def first(self, kind: str, fits: Callable[[Request], bool] = lambda _: True) -> Request | None:
-        """The first message of this kind that has no answer yet."""
-        return next((r for r in self.waiting if r.kind == kind and not r.offence and fits(r)), None)
+        """The first message of this kind that has no answer yet; an undecided one comes last."""
+        fitting = (r for r in self.waiting if r.kind == kind and not r.offence and fits(r))
+        return min(fitting, key=lambda request: request.maybe, default=None)
 
     def answered(self, request: Request) -> None:
         """Its answer has come."""
@@ -207,13 +210,16 @@ class Requests:
         param = str(detail.get("param") or "").partition(".")[0].partition("[")[0]
         causes = CAUSES.get(str(detail.get("code"))) or CAUSES.get(f"param {param}") or ()
         fitting = [r for r in nameless if r.kind in causes or (param == "event_id" and r.offence == BAD_ID)]
-        if fitting:
-            self.waiting.remove(fitting[0])
-        elif detail.get("type") != "server_error":
+        if fitting and "response.create" in causes:
+            for request in fitting:
+                request.maybe = True  # one was refused, an earlier one may yet be answered: nobody can tell
+        elif fitting:
+            self.waiting.remove(min(fitting, key=lambda request: request.maybe))
+        elif not causes and detail.get("type") != "server_error":
             self._errors += 1
 
     def _named(self, event_id: str, *, final: bool) -> Iterator[Problem]:
-        request = next((r for r in self.waiting if r.event_id == event_id), None)
+        request = min((r for r in self.waiting if r.event_id == event_id), key=lambda r: r.maybe, default=None)
         if request is None:
             shown = event_id[:64]
             if self._ids.get(event_id) and final:

@@ -62,10 +62,10 @@ class ResponsesWatch:
         """B, I: unasked only where the session says so; trap 5: with the metadata that it was asked with."""
 
         def fits(request: Request) -> bool:
-            return request.metadata == response.metadata and request.out_of_band != response.in_conversation
+            return request.metadata == (response.metadata or None) and request.out_of_band != response.in_conversation
 
         create, unasked = "response.create", self._turns or self._answers_by_itself
-        asked = self._requests.first(create, lambda r: fits(r) and not r.maybe) or self._requests.first(create, fits)
+        asked = self._requests.first(create, fits)
         if asked and unasked and response.in_conversation and not response.metadata:
             asked.maybe = True  # or it began by itself, and an error follows
         elif asked:
