@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from time import thread_time
 
 import pytest
+import structlog
 import trio
 
 from aura.observe.stalls import StallWatch
@@ -58,3 +59,11 @@ async def no_stalls() -> AsyncIterator[FairStallWatch]:
     yield watch
     trio.lowlevel.remove_instrument(watch)
     assert watch.stalls == [], watch.stalls
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """What a test does to the logs of the process ends with it."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)

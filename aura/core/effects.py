@@ -45,6 +45,8 @@ class EndTurn(Effect, frozen=True, tag=True):
 
     turn: int
     at_ms: int
+    by_client: bool = False
+    """The client itself closed the buffer, and is not told that speech has stopped."""
 
 
 class CommitTurn(Effect, frozen=True, tag=True):

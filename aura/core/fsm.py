@@ -162,6 +162,9 @@ class Conversation(Moment):
     def end_now(self, _: ev.Event) -> None:
         self._order(fx.EndTurn(self.turn, -1))
 
+    def end_by_client(self, _: ev.Event) -> None:
+        self._order(fx.EndTurn(self.turn, -1, by_client=True))
+
     def note_end(self, event: ev.Event) -> None:
         self.talk.ended_at_ms = at_ms(event)
 
@@ -183,6 +186,20 @@ class Conversation(Moment):
     def start(self, _: ev.Event) -> None:
         self.reply = self._answer("speech")
         self._order(fx.StartReply(self.reply.number, self.turn, "speech", draft=False))
+
+    def start_asked(self, event: ev.Event) -> None:
+        self.start(event)
+        assert self.reply
+        self.reply.asked = True
+
+    def answer_all_the_same(self, event: ev.Event) -> None:
+        """The client asked for a response, and nothing was said: it answers what there is."""
+        old = self.reply
+        assert old
+        self.reply = self._answer("request")
+        order = fx.StartReply(self.reply.number, self.turn, "request", draft=False, retry_of=old.number)
+        self._order(fx.DropReply(old.number), fx.CommitTurn(old.turn), order)
+        self.respond(event)
 
     def know(self, _: ev.Event) -> None:
         assert self.reply
@@ -225,10 +242,12 @@ class Conversation(Moment):
     def cut(self, event: ev.Event) -> None:
         """End the old reply: the user has the floor. Words that were never answered stay in the history."""
         assert self.reply
-        if self.reply.known:
+        if self.reply.known or self.reply.asked:
             self._order(fx.CancelReply(self.reply.number, "turn_detected"))
         else:
-            self._order(fx.DropReply(self.reply.number), fx.CommitTurn(self.reply.turn))
+            self._order(fx.DropReply(self.reply.number))
+        if not self.reply.known:
+            self._order(fx.CommitTurn(self.reply.turn))
         asked = self.reply.source in ("speech", "request") and not self.without_words(event)
         self.cut_off = self.resume_to if self.resume_to == "speaking" or asked else None
         self.reply = None
@@ -273,7 +292,7 @@ class Conversation(Moment):
         source: fx.Source = old.source if again else "apology"
         self.reply = self._answer(source, old.text if again else "")
         self.reply.turn, self.reply.attempts = old.turn, old.attempts + 1
-        self.reply.told = old.told
+        self.reply.told, self.reply.asked = old.told, old.asked
         self._order(
             fx.DropReply(old.number),
             fx.StartReply(self.reply.number, old.turn, source, draft=False, text=self.reply.text, retry_of=old.number),

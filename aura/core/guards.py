@@ -46,6 +46,8 @@ class Answer(msgspec.Struct):
     """History and client know of it."""
     handed_over: bool = False
     """It asked the client to run a function: it may end without a word."""
+    asked: bool = False
+    """The client asked for it, whatever was said: it gets a response."""
     attempts: int = 0
     failure: ev.StageFailed | None = None
 
@@ -112,6 +114,9 @@ class Moment:
 
     def without_words(self, event: ev.Event) -> bool:
         return isinstance(event, ev.TranscriptReady) and event.kind in ("empty", "echo")
+
+    def wordless_but_asked(self, event: ev.Event) -> bool:
+        return self.without_words(event) and self.reply is not None and self.reply.asked
 
     def not_meant(self, event: ev.Event) -> bool:
         return isinstance(event, ev.TranscriptReady) and event.kind != "words"

@@ -18,6 +18,7 @@ from aura.core.timing import TurnTimes
 from aura.core.wire import faults
 from aura.core.wire.realtime import Frame, RealtimeView
 from aura.core.wire.shapes import IncompleteReason
+from aura.session.pipes import PIPES
 from aura.session.reply import Reply
 from aura.session.shelf import Shelf
 
@@ -38,6 +39,8 @@ class Last:
 
 
 Outgoing = Frame | Switch | Last
+LONG = PIPES["out"].items - 64
+"""From this length of the queue on replies wait; the rest is for control messages."""
 
 
 class Client:
@@ -52,6 +55,8 @@ class Client:
         self.leaving = trio.Event()
         """Set when the conversation is to end as soon as the client has been told why."""
         self.last = Last()
+        self.room = trio.lowlevel.ParkingLot()
+        """Who waits until the queue has got shorter."""
         self.why_closed = ""
         self.cause: str | None = None
         """The client's own id of the message that is being obeyed."""
@@ -64,6 +69,12 @@ class Client:
     def post(self, frames: list[Frame]) -> None:
         """Queue control messages."""
         self._queue(*frames)
+
+    async def _wait_for_room(self) -> None:
+        """Wait while the queue is long. What is posted after it is complete: nothing can be cancelled in between."""
+        await trio.lowlevel.checkpoint()
+        while self.out.statistics().current_buffer_used >= LONG:
+            await self.room.park()
 
     def _queue(self, *frames: Outgoing) -> None:
         try:
@@ -86,9 +97,10 @@ class Client:
         """The user means it."""
         self.post(self.view.speech_started(turn, self._onsets.pop(turn, 0)))
 
-    def turn_ended(self, turn: int, at_ms: int) -> None:
-        """The user's turn is complete."""
-        self.post(self.view.speech_stopped(turn, at_ms))
+    def turn_ended(self, turn: int, at_ms: int | None) -> None:
+        """The user's turn is complete; None: because the client said so, who is not told that speech stopped."""
+        if at_ms is not None:
+            self.post(self.view.speech_stopped(turn, at_ms))
         self.committed(turn)
 
     def committed(self, turn: int) -> None:
@@ -147,6 +159,7 @@ class Client:
 
     async def audio(self, reply: Reply, chunk: Chunk) -> None:
         """Send audio, with its sentence's text in front of the first of it. Waits while the client's queue is full."""
+        await self._wait_for_room()
         number = reply.order.reply
         if chunk.first:
             reply.sent = max(reply.sent, chunk.phrase.index + 1)
@@ -160,15 +173,14 @@ class Client:
             words=chunk.words,
             spoken=chunk.phrase.spoken,
         )
-        frames = self.view.audio(number, chunk.payload)
+        self.post(self.view.audio(number, chunk.payload))
         self.shelf.add(self.view.item_of(number) or "", reply.setup.output, chunk.payload)
-        for frame in frames:
-            await self.out.send(frame)
 
     async def text(self, reply: Reply, delta: str) -> None:
         """Send text of a reply that is read. Waits while the client's queue is full."""
-        for frame in self.view.say(reply.order.reply, delta):
-            await self.out.send(frame)
+        await self._wait_for_room()
+        reply.sent = len(reply.phrases)
+        self.post(self.view.say(reply.order.reply, delta))
 
     def call(self, reply: Reply, call: ToolCall, *, spoken: bool) -> None:
         """The client is asked to run one of its functions; `spoken`: the reply has words, which come before it."""
@@ -186,6 +198,8 @@ class Client:
     def cancelled(self, reply: Reply, reason: Reason, heard: str, heard_ms: int) -> None:
         """The reply was cut off; `heard` and `heard_ms` are what the user heard of it."""
         number = reply.order.reply
+        if self.view.response_of(number) is None and reason != "closing":
+            self.responding(reply, reply.order.turn)  # it was asked for, and cancelled before its question was known
         if not reply.written:
             self.view.cut(number, heard)
             self.shelf.cut(self.view.item_of(number) or "", heard_ms)

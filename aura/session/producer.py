@@ -74,7 +74,6 @@ class Producer:
 
     async def _show(self, reply: Reply, piece: Phrase) -> None:
         reply.phrases.append(piece)
-        reply.sent = len(reply.phrases)
         await self.client.text(reply, piece.text)
 
     async def guard(self, reply: Reply, stage: str, run: Callable[..., Awaitable[None]], *args: Any) -> bool:

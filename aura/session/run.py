@@ -64,7 +64,7 @@ async def converse(
         async with trio.open_nursery() as nursery:
             session.nursery = nursery
             spawn = partial(session.steps.spawn, nursery)
-            spawn(until_ended, write, out, line)
+            spawn(until_ended, write, out, line, session.client.room.unpark_all)
             spawn(until_ended, intake, line.receive, desk.take, desk.catch_up)
             spawn(listen, mic, session.listener)
             spawn(watch, session, idle)
@@ -111,14 +111,15 @@ async def farewell(session: Session) -> None:
     session.tell(ev.SessionClosing(client.why_closed))
 
 
-async def write(out: trio.MemoryReceiveChannel[Outgoing], line: Line) -> None:
-    """Send what is queued, several messages in one go when they wait.
+async def write(out: trio.MemoryReceiveChannel[Outgoing], line: Line, room: Callable[[], object]) -> None:
+    """Send what is queued, several messages in one go when they wait; `room` learns that the queue is shorter.
 
     While the client's connection is lost what comes is thrown away: a client that returns is told anew.
     """
     lost = False
     async for first in out:
         batch, mark = gather(first, out)
+        room()
         if batch and not lost:
             try:
                 await line.send(*batch)

@@ -190,8 +190,9 @@ class Session:
                 client.speech_confirmed(turn)
             case fx.DropTurn(turn):
                 self.ears.drop(turn)
-            case fx.EndTurn(turn, at_ms):
-                client.turn_ended(turn, at_ms if at_ms >= 0 else self.listener.taker.position_ms)
+            case fx.EndTurn(turn, at_ms, by_client):
+                stopped_ms = at_ms if at_ms >= 0 else self.listener.taker.position_ms
+                client.turn_ended(turn, None if by_client else stopped_ms)
                 client.sound(turn, self.ears.sound(turn))
                 if at_ms < 0:
                     self.ears.end(turn)

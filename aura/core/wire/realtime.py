@@ -81,6 +81,7 @@ class RealtimeView(ConversationView):
         """To the client, `reply` is the same response as the failed `retry_of`."""
         if retry_of in self._replies and reply not in self._replies:
             known = self._replies[reply] = self._replies[retry_of]
+            known.before = "".join(known.texts)
             self._reply_of[known.head.item_id] = reply
 
     def say(self, reply: int, text: str) -> list[Frame]:
@@ -113,14 +114,14 @@ class RealtimeView(ConversationView):
         frames = super().truncated(item_id, content_index, audio_end_ms, heard, event_id)
         known = self._live(self._reply_of.get(item_id, -1))
         if known is not None and heard is not None and known.head.modality == "audio":
-            known.texts = [heard]
+            known.texts = [known.before + heard]
         return frames
 
     def cut(self, reply: int, heard: str) -> None:
         """Only these words of a reply that is about to end were heard: its item keeps no others."""
         known = self._live(reply)
         if known is not None:
-            known.texts = [heard]
+            known.texts = [known.before + heard]
 
     def call(self, reply: int, call: ToolCall, *, spoken: bool = False) -> list[Frame]:
         """The reply wants one of the client's functions run. `spoken`: its message comes before it, told of or not."""

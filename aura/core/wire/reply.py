@@ -30,11 +30,13 @@ class Head(msgspec.Struct, frozen=True):
 class Reply:
     """A response from `response.created` to `response.done`."""
 
-    __slots__ = ("audio_prefix", "done", "head", "index", "outputs", "texts")
+    __slots__ = ("audio_prefix", "before", "done", "head", "index", "outputs", "texts")
 
     def __init__(self, head: Head) -> None:
         self.head = head
         self.texts: list[str] = []
+        self.before = ""
+        """What was said by a reply that failed, and for which this one goes on."""
         self.outputs: list[Item] = []
         self.index: int | None = None
         self.audio_prefix = ""

@@ -69,6 +69,8 @@ CAUSES: dict[str, tuple[str, ...]] = {
     "param type": (UNKNOWN, "aura.resume"),
 }
 """1.8: which messages an error can answer that names none: by its code, or by the first word of its param."""
+FORCE_MESSAGE = "force_message"
+"""1.9: xAI's order to speak a text."""
 IDS_KEPT = 4096
 """So many of the client's ids are remembered."""
 MAYBE_KEPT = 32
@@ -109,7 +111,8 @@ def _request(event: dict[str, Any], index: int) -> Request:
     if request.offence:
         return request
     item, response = _dict(event.get("item")), _dict(event.get("response"))
-    request.item_id = str(item.get("id") or event.get("item_id") or "")
+    named = item.get("id") if kind == "conversation.item.create" else event.get("item_id")
+    request.item_id = str(named or "")
     request.item_kind = kind_of(item)
     request.at_root = event.get("previous_item_id") == "root"
     request.content_index = _number(event.get("content_index"))
@@ -171,7 +174,9 @@ class Requests:
             self._ids[request.event_id] = False
             if len(self._ids) > IDS_KEPT:
                 del self._ids[next(iter(self._ids))]
-        if request.offence or (ANSWERS[request.kind] and "force_message" not in request.item_kind):
+        spoken = request.item_kind == FORCE_MESSAGE and not request.offence
+        request.maybe = request.maybe or spoken  # no item answers it, but a response that speaks it
+        if request.offence or ANSWERS[request.kind]:
             self._wait(request)
         return {} if request.offence else known
 
@@ -210,11 +215,11 @@ class Requests:
         param = str(detail.get("param") or "").partition(".")[0].partition("[")[0]
         causes = CAUSES.get(str(detail.get("code"))) or CAUSES.get(f"param {param}") or ()
         fitting = [r for r in nameless if r.kind in causes or (param == "event_id" and r.offence == BAD_ID)]
-        if fitting and "response.create" in causes:
+        if "response.create" in causes or any(request.maybe for request in fitting):
             for request in fitting:
-                request.maybe = True  # one was refused, an earlier one may yet be answered: nobody can tell
+                request.maybe = True  # one was refused, and another may yet be answered: nobody can tell
         elif fitting:
-            self.waiting.remove(min(fitting, key=lambda request: request.maybe))
+            self.waiting.remove(fitting[0])
         elif not causes and detail.get("type") != "server_error":
             self._errors += 1
 
@@ -228,7 +233,7 @@ class Requests:
                 yield "error.event_id", f"error names {shown}, which the client never sent (1.8)"
             return
         earlier = self.first("session.update") if request.kind == "session.update" else None
-        if earlier and earlier.index < request.index:
+        if earlier and earlier.index < request.index and not earlier.maybe:
             yield "update.order", f"error answers {request} before an earlier session.update is answered (trap 17)"
         self.answered(request)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from aura.core.wire.grammar.fields import Problem
-from aura.core.wire.grammar.requests import Request, Requests
+from aura.core.wire.grammar.requests import FORCE_MESSAGE, Request, Requests
 from aura.core.wire.grammar.response import Output, Response
 from aura.core.wire.grammar.session import SessionWatch
 
@@ -65,7 +65,9 @@ class ResponsesWatch:
             return request.metadata == (response.metadata or None) and request.out_of_band != response.in_conversation
 
         create, unasked = "response.create", self._turns or self._answers_by_itself
-        asked = self._requests.first(create, fits)
+        asked = self._requests.first(create, fits) or self._requests.first(
+            "conversation.item.create", lambda r: r.item_kind == FORCE_MESSAGE and fits(r)
+        )
         if asked and unasked and response.in_conversation and not response.metadata:
             asked.maybe = True  # or it began by itself, and an error follows
         elif asked:
