@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.stock import speech
 from tests.stock.catalogue import CLIENTS, Client, cache, named
 from tests.stock.engines import LETTER_S, STORY, Lines, last_words
-from tests.stock.job import SCENARIOS, Outcome
+from tests.stock.job import Outcome
 from tests.stock.run import Plan, run_client
 from tests.stock.verify import limit
 from tests.stock.wire import Half, Line, Proxy, Recording, redacted
@@ -24,7 +24,7 @@ from tests.ws_client import HEAD, masked
 PYTHON, NODE = named(["openai-python"])[0], named(["openai-node"])[0]
 
 
-GROUPS = (("turn", "tool"), ("ptt", "text"), ("barge",))
+GROUPS = (("turn", "tool"), ("ptt", "text", "cut"), ("barge",))
 """Scenarios that run one after the other; the groups run beside each other, each with a server of its own."""
 
 
@@ -55,7 +55,7 @@ async def test_the_openai_package_for_python_holds_all_its_conversations(tmp_pat
     needs_websockets()
     found = await outcomes(PYTHON, tmp_path)
     assert failures(found) == {}
-    assert {outcome.scenario for outcome in found} == set(SCENARIOS)
+    assert {outcome.scenario for outcome in found} == set(PYTHON.scenarios)
 
 
 @pytest.mark.e2e
@@ -64,7 +64,7 @@ async def test_the_openai_package_for_node_holds_all_its_conversations_over_tls(
         pytest.skip(f"not installed in {cache()}: python -m tests.stock install --only openai-node")
     found = await outcomes(NODE, tmp_path)
     assert failures(found) == {}
-    assert {outcome.scenario for outcome in found} == set(SCENARIOS)
+    assert {outcome.scenario for outcome in found} == set(NODE.scenarios)
     jobs = await trio.to_thread.run_sync(
         lambda: [json.loads(path.read_text()) for path in tmp_path.rglob("*.job.json")]
     )
