@@ -34,6 +34,8 @@ class Last:
     """Stands in the queue behind the last message of a conversation that is ended on purpose."""
 
     def __init__(self) -> None:
+        self.queued = trio.Event()
+        """Set when the conversation is to end as soon as the client has been told why."""
         self.left = trio.Event()
         """Set when everything before it has left."""
 
@@ -52,8 +54,6 @@ class Client:
         self.view, self.out, self.shelf, self.limits = view, out, shelf, limits
         self.overflow = trio.Event()
         """Set when the client reads so slowly that not even control messages fit any more."""
-        self.leaving = trio.Event()
-        """Set when the conversation is to end as soon as the client has been told why."""
         self.last = Last()
         self.room = trio.lowlevel.ParkingLot()
         """Who waits until the queue has got shorter."""
@@ -269,10 +269,10 @@ class Client:
 
     def leave(self, why: str) -> None:
         """End the conversation as soon as the client was told all that is on its way."""
-        if not self.leaving.is_set():
+        if not self.last.queued.is_set():
             self.why_closed = why
             self._queue(self.last)
-            self.leaving.set()
+            self.last.queued.set()
 
     def closing(self, why: str) -> None:
         """The conversation ends; the reason is for the close frame."""

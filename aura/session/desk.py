@@ -208,7 +208,7 @@ class Desk:
             replies.asked = None
 
     def _know_voice(self, voice: str, event_id: str | None) -> None:
-        if self.voices and voice not in self.voices:
+        if self.voices and voice.lower() not in self.voices:
             raise faults.unknown_voice(voice, self.voices, "response.audio.output.voice", event_id)
 
     def _cancel_response(self, message: msg.ResponseCancel) -> None:

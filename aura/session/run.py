@@ -105,7 +105,7 @@ async def expire(session: Session) -> None:
 async def farewell(session: Session) -> None:
     """End the conversation once the client's last messages have left."""
     client = session.client
-    await client.leaving.wait()
+    await client.last.queued.wait()
     with trio.move_on_after(session.settings.farewell_s):
         await client.last.left.wait()
     session.tell(ev.SessionClosing(client.why_closed))

@@ -30,13 +30,16 @@ class Head(msgspec.Struct, frozen=True):
 class Reply:
     """A response from `response.created` to `response.done`."""
 
-    __slots__ = ("audio_prefix", "before", "done", "head", "index", "outputs", "texts")
+    __slots__ = ("audio_prefix", "before", "done", "head", "index", "outputs", "spoken", "texts")
 
     def __init__(self, head: Head) -> None:
         self.head = head
         self.texts: list[str] = []
+        """What the item keeps: only what was heard, once that is known."""
         self.before = ""
         """What was said by a reply that failed, and for which this one goes on."""
+        self.spoken: list[str] = []
+        """All that the client was told of it: pydantic-ai takes what does not go on from the deltas for more text."""
         self.outputs: list[Item] = []
         self.index: int | None = None
         self.audio_prefix = ""
@@ -69,7 +72,7 @@ class Reply:
         )
 
     def message(self, status: Status) -> Message:
-        """The message with all that was said so far."""
+        """The message with all that was said so far; of one that was cut off, with what was heard."""
         text = "".join(self.texts)
         part = OutputAudio(text) if self.head.modality == "audio" else OutputText(text)
         return Message("assistant", (part,), self.head.item_id, status)
@@ -97,12 +100,14 @@ class Reply:
         events += self.open(previous)
         self.outputs = outputs
         text = "".join(self.texts)
+        self.spoken = [text]
         kind = server.SpokenDelta if self.head.modality == "audio" else server.TextDelta
         return [*events, *([kind(*self._place(), text)] if text else [])]
 
     def delta(self, text: str) -> server.ServerEvent:
         """More text."""
         self.texts.append(text)
+        self.spoken.append(text)
         kind = server.SpokenDelta if self.head.modality == "audio" else server.TextDelta
         return kind(*self._place(), text)
 
@@ -114,7 +119,7 @@ class Reply:
         """End the message, if it was begun."""
         if self.index is None:
             return []
-        place, message, text = self._place(), self.message(status), "".join(self.texts)
+        place, message, text = self._place(), self.message(status), "".join(self.spoken)
         self.outputs[self.index] = message
         if self.head.modality == "audio":
             ends = [server.AudioDone(*place), server.SpokenDone(*place, text)]
@@ -146,7 +151,7 @@ class Reply:
     def finish(self) -> None:
         """Forget all but the ids: the history keeps the text."""
         self.done = True
-        self.texts, self.outputs, self.audio_prefix = [], [], ""
+        self.texts, self.spoken, self.outputs, self.audio_prefix = [], [], [], ""
 
     def _place(self) -> tuple[str, str, int, int]:
         return self.head.response_id, self.head.item_id, self.index or 0, 0

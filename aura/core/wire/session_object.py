@@ -145,7 +145,7 @@ class RealtimeSession(msgspec.Struct, frozen=True, kw_only=True):
         if merged.type != self.type:
             text = f"The type of a session cannot change: this one is '{self.type}'."
             raise ProtocolFault("invalid_value", text, param="session.type", event_id=event_id)
-        if voices and merged.voice != self.voice and merged.voice not in voices:
+        if voices and merged.voice != self.voice and merged.voice.lower() not in voices:
             raise faults.unknown_voice(merged.voice, voices, "session.audio.output.voice", event_id)
         return merged
 

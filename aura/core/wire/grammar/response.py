@@ -39,7 +39,7 @@ class Output:
         self.cut: list[str] | None = None
         """What was said before the client's truncate; only a beginning of it counts."""
         self.short = False
-        """Less was said than was sent: legal when it was cut off."""
+        """The item keeps less than was sent: legal when it was cut off."""
         self.final: dict[str, Any] | None = None
 
     def step(self, kind: str, event: dict[str, Any], response_id: str) -> Iterator[Problem]:
@@ -72,19 +72,11 @@ class Output:
             yield "text.differs", f"{what}: the part is not what {expected} told (1.7)"
 
     def _whole(self, what: str, text: str, *, arguments: bool) -> Iterator[Problem]:
-        """The text of a `done` is that of its deltas; of a reply that is cut off a beginning of it (1.7 D)."""
-        self.text, sent = text, "".join(self.said)
-        if text == sent:
-            return
-        if arguments:
-            yield "arguments.differ", f"{what}: {len(text)} characters, the deltas had {len(sent)} (1.7 G)"
-            return
-        self.short = self.cut is None
-        begins = _words(text) == _words("".join([*(self.cut or []), *self.said]))[: len(_words(text))]
-        if self.cut is None and not begins:
-            yield "text.differs", f"{what}: {len(text)} characters that the deltas do not begin with (1.7)"
-        elif self.cut is not None and not (begins or text.endswith(sent)):
-            yield "text.differs", f"{what}: it does not end with what was said after the truncate (1.7 D)"
+        """The text of a `done` is that of its deltas, also of a reply that is cut off (2.2: pydantic-ai)."""
+        self.text, sent = text, "".join([*(self.cut or []), *self.said])
+        if text != sent:
+            rule, order = ("arguments.differ", "G") if arguments else ("text.differs", "A")
+            yield rule, f"{what}: {len(text)} characters, the deltas had {len(sent)} (1.7 {order})"
 
     def truncated(self) -> None:
         """The client has heard less of this item than was sent."""
@@ -107,7 +99,18 @@ class Output:
         elif item["type"] == "message":
             shown = [(_PART_OF.get(c["type"], c["type"]), c.get(_TEXT_OF.get(c["type"], ""))) for c in item["content"]]
             if shown != self.parts:
-                yield "text.differs", f"{what}: not the parts that were closed (1.7)"
+                yield from self._heard(what, shown)
+
+    def _heard(self, what: str, shown: list[tuple[str, Any]]) -> Iterator[Problem]:
+        """1.7 D, 3 (row 18): the item of a reply that was cut off keeps what was heard of its parts."""
+        self.short = self.cut is None
+        for (kind, text), (closed, whole) in zip(shown, self.parts, strict=False):
+            begins = kind == closed and _words(text) == _words(whole)[: len(_words(text))]
+            after_cut = self.cut is not None and text.endswith("".join(self.said))
+            if not begins and not after_cut:
+                yield "text.differs", f"{what}: not the parts that were closed, nor their beginning (1.7)"
+        if len(shown) != len(self.parts):
+            yield "text.differs", f"{what}: {len(shown)} parts, {len(self.parts)} were closed (1.7)"
 
 
 class Response:
@@ -159,7 +162,7 @@ class Response:
         if last and last["type"] == "message" and last.get("status") not in message:
             yield "item.status", f"{what}: status {status}, but its message {self.last} is {last.get('status')} (1.7 D)"
         if status == "completed" and any(output.short for output in self.outputs.values()):
-            yield "text.differs", f"{what}: completed, but a part was less than its deltas (1.7)"
+            yield "text.differs", f"{what}: completed, but its item is less than its parts (1.7)"
         if response["usage"] is None and status != "failed" and self.outputs:
             yield "usage", f"{what} without usage (1.6)"
         usage = response["usage"]
