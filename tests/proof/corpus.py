@@ -131,12 +131,22 @@ async def gone(who: Person) -> None:
     await who.call.link.cut()
 
 
+async def lost(who: Person) -> None:
+    """The network breaks off in the middle of an answer; the client comes back and hears the rest."""
+    await asks(who, "ask_time")
+    await who.wait(0.6)
+    await who.cut()
+    await who.wait(2.5)
+
+
 SUM = [{"index": 0, "id": "call_0", "type": "function",
         "function": {"name": "calculate", "arguments": '{"expression": "50 + 50"}'}}]  # fmt: skip
 DOWN = failure("chat", 503, {"error": "down"})
 STOCK = Device("pcm16", 24_000, binary=False, events=False, piece_ms=100)
 
 PIECES = (
+    # first, so that the server has given it up when the others are over
+    Piece("gone", gone, frozenset({"stopped sending", "vanished"}), Device("pcma", 8_000, binary=False, piece_ms=40)),
     Piece("barge_in", barge_in, frozenset({"barge-in: words", "acknowledged"}), answer=STORY),
     Piece(
         "backchannel", backchannel, frozenset({"not meant: backchannel", "brake", "odd pieces"}),
@@ -160,7 +170,10 @@ PIECES = (
         "telephone", hesitation, frozenset({"draft dropped", "barge-in: sustained"}),
         Device("pcmu", 8_000, piece_ms=60), answer=STORY,
     ),
-    Piece("gone", gone, frozenset({"stopped sending", "vanished"}), Device("pcma", 8_000, binary=False, piece_ms=40)),
+    Piece(
+        "lost", lost, frozenset({"connection lost", "came back"}), Device("pcm16", 16_000, piece_ms=60),
+        answer=ANSWERS[1],
+    ),
 )  # fmt: skip
 
 
