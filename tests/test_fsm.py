@@ -189,7 +189,9 @@ SPEECH = st.sampled_from([
 ])  # fmt: skip
 CLIENT = st.sampled_from([
     ev.AudioCommitted(), ev.AudioCleared(), ev.ReplyRequested(), ev.ReplyCancelled(), ev.HistoryChanged("x"),
-    ev.SayRequested("x"),
+    ev.SayRequested("x"), ev.AnswersSwitched(on=False), ev.AnswersSwitched(on=True),
+    ev.InterruptionsSwitched(on=False), ev.InterruptionsSwitched(on=True), ev.IdleTimedOut(1, 2),
+    ev.ConnectionLost("x"), ev.ConnectionResumed(), ev.AsideBegan(9), ev.AsideEnded(9, "completed"),
 ])  # fmt: skip
 
 
@@ -204,17 +206,27 @@ class World:
         self.audible: int | None = None
         self.started: set[int] = set()
         self.transcribed: set[int] = set()
+        self.asked: set[int] = set()
+        self.settled: set[int] = set()
 
     def obey(self, step: Step) -> None:
         for effect in step.effects:
             match effect:
-                case fx.StartReply(reply, _, source, draft):
+                case fx.StartReply(reply, turn, source, draft, _, retry_of):
                     assert reply not in self.alive
                     self.alive.add(reply)
                     if draft:
                         self.gated.add(reply)
                     if source != "speech":
                         self.transcribed.add(reply)
+                    assert not (source == "speech" and turn in self.settled)  # its words may be gone
+                    assert retry_of not in self.asked  # or the client is asked twice
+                case fx.CommitTurn(turn):
+                    assert turn not in self.settled
+                    self.settled.add(turn)
+                case fx.DropTurn(turn):
+                    assert turn not in self.settled
+                    self.settled.add(turn)
                 case fx.ReleaseReply(reply):
                     self.gated.remove(reply)
                 case fx.HoldOutput(reply):
@@ -237,6 +249,8 @@ class World:
                         ev.TranscriptReady(n, 1, "backchannel", "x")]  # fmt: skip
             elif n not in self.gated | self.held:
                 out.append(ev.PlayoutFinished(n, 1) if n in self.started else ev.ReplyStarted(n))
+            if n in self.transcribed - self.gated:
+                out.append(ev.FunctionRequested(n, "f"))
             out += [ev.StageFailed(n, "think", "x", retryable=True), ev.StageFailed(n, "think", "x", retryable=False)]
         return out
 
@@ -245,6 +259,8 @@ class World:
             assert self.audible is None  # never two replies
             self.audible = fact.reply
             self.started.add(fact.reply)
+        if isinstance(fact, ev.FunctionRequested):
+            self.asked.add(fact.reply)
         if isinstance(fact, ev.TranscriptReady):
             self.transcribed.add(fact.reply)
         step = self.conversation.handle(fact)

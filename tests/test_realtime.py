@@ -8,6 +8,7 @@ import pytest
 from trio.testing import MockClock
 
 from aura.core.ports import Finished, TextDelta, ToolCall
+from aura.core.guards import FsmSettings
 from aura.session.build import Who
 from tests.script import stage
 from tests.typed import ask, done, item, last, shown, types
@@ -272,3 +273,16 @@ async def test_a_transcription_session_answers_nothing(autojump_clock: MockClock
         assert last(scene, "conversation.item.input_audio_transcription.completed")["transcript"] == "write this down"
         assert last(scene, "error")["error"]["code"] == "invalid_value"
         assert not scene.messages("response.created")
+
+
+async def test_wordless_noise_before_a_turn_beside_it_settles_its_own_turn(autojump_clock: MockClock) -> None:
+    async with stage(["Blue."] * 3, options=PATIENT, stt_s=0.8, fsm=FsmSettings(drafts_max=0)) as scene:
+        await scene.user.says(0.5, "")
+        await scene.user.until("thinking")
+        assert not scene.messages("conversation.item.input_audio_transcription.completed")
+        await scene.user.says(2.0, "")
+        scene.stt.text = "what colour is the sea"
+        await done(scene, 1)
+        told = [m["transcript"] for m in scene.messages("conversation.item.input_audio_transcription.completed")]
+        assert told == ["", "what colour is the sea"]
+        assert scene.history() == [("user", "what colour is the sea"), ("assistant", "Blue.")]

@@ -212,8 +212,9 @@ class Conversation(Moment):
             self._order(fx.Respond(self.reply.number, self.reply.turn))
 
     def drop_reply(self, _: ev.Event) -> None:
+        """It answers nothing; what its turn said, if anything, belongs to the history."""
         assert self.reply
-        self._order(fx.DropReply(self.reply.number))
+        self._order(fx.DropReply(self.reply.number), fx.CommitTurn(self.reply.turn))
         self.reply = None
 
     def settle(self, _: ev.Event) -> None:
@@ -253,6 +254,7 @@ class Conversation(Moment):
         self.reply = None
 
     def confirm(self, _: ev.Event) -> None:
+        self.owed = False  # whoever answers this turn answers what was said before it
         # the client hears of the user's speech before it hears of the end of the reply
         at = next((i for i, e in enumerate(self._effects) if isinstance(e, fx.CancelReply)), len(self._effects))
         self._effects.insert(at, fx.ConfirmTurn(self.turn))

@@ -71,7 +71,7 @@ class PlayClock:
     def pause(self, at: float) -> None:
         """The client was told to hold: it plays nothing until `resume`."""
         self.position(at)
-        self._paused_at = at
+        self._paused_at = at if self._paused_at is None else self._paused_at
 
     def resume(self, at: float) -> None:
         """The client goes on where it stopped."""

@@ -33,7 +33,6 @@ class Asides:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._running: dict[int, Reply] = {}
         self._made = 0
 
     @property
@@ -56,8 +55,8 @@ class Asides:
             raise ProtocolFault("rate_limit_exceeded", f"At most {limit} responses outside the conversation at a time.")
         number = FIRST + self._made
         self._made += 1
-        reply = Reply(fx.StartReply(number, 0, "request", draft=False), setup, away=session.replies.away)
-        self._running[number] = reply
+        reply = Reply(fx.StartReply(number, 0, "request", draft=False), setup)
+        session.replies.running[number] = reply  # so that a lost connection holds it too
         session.tell(ev.AsideBegan(number))
         self._client.responding(reply, 0, out_of_band=True)
         if session.nursery:
@@ -65,15 +64,15 @@ class Asides:
 
     def cancel(self, number: int) -> bool:
         """The client does not want it any more; False if it is not being made."""
-        reply = self._running.get(number)
+        reply = self._session.replies.running.get(number) if number >= FIRST else None
         if reply is not None:
             reply.scope.cancel()
             self._end(reply, "cancelled", lambda: self._client.cancelled(reply, "client_cancelled", "", 0))
         return reply is not None
 
-    def running(self) -> list[Reply]:
-        """Those that are being made."""
-        return list(self._running.values())
+    @property
+    def _running(self) -> list[Reply]:
+        return [reply for number, reply in self._session.replies.running.items() if number >= FIRST]
 
     async def _run(self, reply: Reply) -> None:
         failures: list[ev.StageFailed] = []
@@ -92,7 +91,7 @@ class Asides:
             self._end(reply, "completed", lambda: self._client.finished(reply))
 
     def _end(self, reply: Reply, status: str, tell_client: Callable[[], None]) -> None:
-        if self._running.pop(reply.order.reply, None) is not None:
+        if self._session.replies.running.pop(reply.order.reply, None) is not None:
             tell_client()
             self._session.tell(ev.AsideEnded(reply.order.reply, status))
 
@@ -112,6 +111,7 @@ class Asides:
         reply.complete = True
 
     async def _call(self, reply: Reply, call: ToolCall, spoken: bool) -> None:
+        await reply.gate.wait_attended()
         self._client.call(reply, call, spoken=spoken)
 
 

@@ -38,6 +38,8 @@ class Last:
         """Set when the conversation is to end as soon as the client has been told why."""
         self.left = trio.Event()
         """Set when everything before it has left."""
+        self.why = ""
+        """Why the conversation is ended, by whichever side."""
 
 
 Outgoing = Frame | Switch | Last
@@ -57,11 +59,12 @@ class Client:
         self.last = Last()
         self.room = trio.lowlevel.ParkingLot()
         """Who waits until the queue has got shorter."""
-        self.why_closed = ""
         self.cause: str | None = None
         """The client's own id of the message that is being obeyed."""
         self.input_bytes = 0
         """How much of the client's audio has arrived, in its input format."""
+        self._failures: list[tuple[Reply, str]] = []
+        """Replies that failed while the client was away, which is told when it is back."""
         self._onsets: dict[int, int] = {}
         self._told: dict[int, str | None] = {}
         """Words of a turn that the client was shown while it was going on; None: it was shown all of them."""
@@ -210,6 +213,9 @@ class Client:
 
     def failed(self, reply: Reply, code: str) -> None:
         """The reply ended in an error."""
+        if reply.gate.away:
+            self._failures.append((reply, code))
+            return
         message = "The reply could not be made."
         self.post(self.view.response_failed(reply.order.reply, code, message, reply.usage()))
         self._account(reply)
@@ -241,12 +247,19 @@ class Client:
             number = reply.order.reply
             opened = self.view.reopened(number)
             self.post(opened)
-            if opened and not reply.written:
+            if not opened or reply.written:
+                reply.clock.resume(now)
+            else:
                 begin_s, pieces = reply.audio.since(reply.clock.heard(now))
                 self.resume(number, round((begin_s + reply.clock.before_s) * 1000))
                 reply.clock.rewind(now, begin_s)
                 for payload in pieces:
                     self.post(self.view.audio(number, payload))
+        failures, self._failures = self._failures, []
+        for reply, code in failures:
+            reply.gate.change(away=False)
+            self.post(self.view.reopened(reply.order.reply))
+            self.failed(reply, code)
 
     def moved(self, step: Step, event: ev.Event) -> None:
         """The conversation changed its state."""
@@ -270,10 +283,10 @@ class Client:
     def leave(self, why: str) -> None:
         """End the conversation as soon as the client was told all that is on its way."""
         if not self.last.queued.is_set():
-            self.why_closed = why
+            self.last.why = why
             self._queue(self.last)
             self.last.queued.set()
 
     def closing(self, why: str) -> None:
         """The conversation ends; the reason is for the close frame."""
-        self.why_closed = why
+        self.last.why = why

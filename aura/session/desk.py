@@ -146,10 +146,11 @@ class Desk:
         self.client.post(self.view.cleared())
 
     def _acknowledge(self, message: msg.PlayoutAck) -> None:
-        replies = self.session.replies.running
-        number = self.view.reply_of(message.item_id) if message.item_id else max(replies, default=None)
-        if number in replies:
-            replies[number].clock.acknowledge(trio.current_time(), message.played_ms / 1000)
+        current = self.session.conversation.reply
+        number = self.view.reply_of(message.item_id) if message.item_id else current.number if current else None
+        reply = self.session.replies.running.get(number or 0)
+        if reply is not None:
+            reply.clock.acknowledge(trio.current_time(), message.played_ms / 1000)
 
     # ---- the session
 

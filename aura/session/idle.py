@@ -22,6 +22,8 @@ class IdleWatch:
         """Begin to count when a reply was heard to its end, stop when something else happens."""
         if fact.step.now != "idle":
             self._since = None
+        elif isinstance(fact.event, ev.ConnectionResumed) and self._since is not None:
+            self._since = trio.current_time()  # the user could not be heard meanwhile
         elif any(isinstance(effect, fx.FinishReply) for effect in fact.step.effects):
             self._since, self._position_ms = trio.current_time(), self._session.listener.taker.position_ms
 

@@ -56,6 +56,7 @@ class Replies:
         self.kit, self.dialogue, self.ears, self.setup = kit, dialogue, ears, setup
         self.client, self.tell, self.host, self.steps = client, tell, host, steps
         self.running: dict[int, Reply] = {}
+        """With the asides, which are started and ended elsewhere."""
         self.past = Past()
         self.asked: Setup | None = None
         """What the request that is being carried out wants its reply to be like."""
@@ -80,6 +81,7 @@ class Replies:
             if reply.sent:
                 self.past.replies.append(reply)
             self.past.dropped = reply
+            reply.audio.forget()
             reply.scope.cancel()
         return reply
 
@@ -91,7 +93,7 @@ class Replies:
 
     def recent_words(self) -> str:
         """What the assistant is saying, for telling its echo from the user."""
-        return " ".join(reply.said() for reply in self.running.values() if reply.sent)
+        return " ".join(reply.said() for reply in self.running.values() if reply.sent and not reply.written)
 
     # ---- one reply
 
@@ -151,7 +153,7 @@ class Replies:
 
     async def _hand_over(self, reply: Reply, call: ToolCall, *, spoken: bool) -> None:
         """Ask the client to run one of its functions."""
-        await reply.gate.wait_released()
+        await reply.gate.wait_attended()  # or nobody would hear of it
         self.dialogue.tool(reply.order.reply, reply.order.turn, call)
         self.tell(ev.FunctionRequested(reply.order.reply, call.name))
         self.client.call(reply, call, spoken=spoken)

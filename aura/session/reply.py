@@ -53,6 +53,10 @@ class Sent:
         while self._chunks[0][0] + self._keep_s < position_s:
             self._chunks.popleft()
 
+    def forget(self) -> None:
+        """Nobody will hear it again."""
+        self._chunks.clear()
+
     def since(self, position_s: float) -> tuple[float, list[bytes]]:
         """The audio from a position on, as far as it is kept, and where it begins."""
         left = [(at, chunk) for at, chunk in self._chunks if at + chunk.seconds > position_s and chunk.samples]

@@ -82,7 +82,7 @@ async def converse(
         session.conversation.release()
         for end in (desk.mic, session.client.out, mic, out):
             end.close()
-    return session.client.why_closed
+    return session.client.last.why
 
 
 async def watch(session: Session, idle: IdleWatch) -> None:
@@ -108,7 +108,7 @@ async def farewell(session: Session) -> None:
     await client.last.queued.wait()
     with trio.move_on_after(session.settings.farewell_s):
         await client.last.left.wait()
-    session.tell(ev.SessionClosing(client.why_closed))
+    session.tell(ev.SessionClosing(client.last.why))
 
 
 async def write(out: trio.MemoryReceiveChannel[Outgoing], line: Line, room: Callable[[], object]) -> None:

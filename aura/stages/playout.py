@@ -43,6 +43,11 @@ class Gate:
         while not self.released:
             await self._changed.wait()
 
+    async def wait_attended(self) -> None:
+        """Wait until the reply is no draft any more and the client is there."""
+        while not self.released or self.away:
+            await self._changed.wait()
+
     async def wait_open(self) -> None:
         """Wait until audio may be sent."""
         while not self.released or self.held or self.braked or self.away:
