@@ -159,6 +159,33 @@ def test_a_failure_while_speaking_lets_what_is_audible_finish_first() -> None:
     assert conversation.state == "thinking"
 
 
+def test_a_function_that_was_asked_for_is_not_asked_for_again_when_the_reply_fails_under_a_cough() -> None:
+    cough = [ev.SpeechStarted(1600), ev.StageFailed(1, "speak", "x", retryable=True), ev.OverlapDismissed("short", 100)]
+    conversation, steps = play(*HEARD, ev.FunctionRequested(1, "f"), *cough)
+
+    assert steps[-1].effects == (fx.DropTurn(2), fx.ResumeOutput(1), fx.FailReply(1, "x"))
+    assert conversation.state == "idle"
+
+
+def test_an_interruption_answers_the_turn_beside_the_reply_too() -> None:
+    beside = [ev.InterruptionsSwitched(on=False), ev.SpeechStarted(3000), ev.TurnEnded(3500, 550)]
+    over = [ev.InterruptionsSwitched(on=True), ev.SpeechStarted(5000), ev.OverlapConfirmed("sustained", 600)]
+    answer = [ev.TurnEnded(6000, 550), ev.TranscriptReady(2, 1, "words", "x"), ev.ReplyStarted(2)]
+    conversation, _ = play(*SPEAKING, *beside, *over, *answer, ev.PlayoutFinished(2, 900))
+
+    assert conversation.state == "idle"  # and not thinking of the same words again
+
+
+def test_noise_before_a_turn_beside_it_settles_its_own_turn() -> None:
+    conversation, steps = play(
+        ev.InterruptionsSwitched(on=False), ev.SpeechStarted(0), ev.TurnEnded(900, 550), ev.SpeechStarted(1600),
+        ev.TranscriptReady(1, 0, "empty"),
+    )  # fmt: skip
+
+    assert steps[-1].effects == (fx.DropReply(1), fx.CommitTurn(1))
+    assert conversation.state == "listening"
+
+
 def test_facts_of_a_finished_reply_are_late() -> None:
     conversation, steps = play(*SPEAKING, ev.PlayoutFinished(1, 900), ev.PlayoutFinished(1, 900), ev.ReplyStarted(1))
 
@@ -282,6 +309,9 @@ def test_no_order_of_facts_makes_two_replies_a_bug_or_no_end(data: st.DataObject
         assert (world.conversation.state in ("thinking", "speaking", "interrupted")) == (
             world.conversation.reply is not None
         )
+        if world.conversation.reply is None:
+            assert not world.conversation.owed
+            assert not world.conversation.talk.beside
 
     world.tell(ev.SessionClosing("test"))
     assert not world.alive

@@ -315,9 +315,14 @@ class Conversation(Moment):
         self.reply = None
 
     def fail(self, event: ev.Event) -> None:
+        self.note_failure(event)
+        self.give_up(event)
+
+    def give_up(self, _: ev.Event) -> None:
+        """It has failed, and nothing can stand in for it."""
         assert self.reply
-        assert isinstance(event, ev.StageFailed)
-        self._order(fx.FailReply(self.reply.number, event.code))
+        assert self.reply.failure
+        self._order(fx.FailReply(self.reply.number, self.reply.failure.code))
         self.reply = None
 
     def cancel(self, _: ev.Event) -> None:

@@ -109,6 +109,9 @@ class Moment:
     def repairable(self, event: ev.Event) -> bool:
         return self.broken(event) and not self.hopeless(event)
 
+    def beyond_repair(self, event: ev.Event) -> bool:
+        return self.broken(event) and self.hopeless(event)
+
     def of_reply(self, event: ev.Event) -> bool:
         return isinstance(event, ev.ReplyEvent) and self.reply is not None and event.reply == self.reply.number
 
