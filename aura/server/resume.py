@@ -70,6 +70,8 @@ class SocketLine:
         self._coming: tuple[Attached, tape.Back] | None = None
         self._came = trio.Event()
         self._asks = ASKS_AT_FIRST if lines.grace_s else 0
+        self.over = False
+        """Whether nobody can go on with this conversation any more."""
 
     # ---- the session's side
 
@@ -85,9 +87,10 @@ class SocketLine:
                 message = await self.receiving.receive()
                 return self._look(message) if self._asks else message
         except Closed as end:
-            if not broken(end) or not self._lines.grace_s:
-                raise Ended(f"closed {end.code} {end.reason}".strip()) from None
-            return self._let_go(f"closed {end.code} {end.reason}".strip())
+            why = f"closed {end.code} {end.reason}".strip()
+            if self._coming is None and not (broken(end) and self._lines.grace_s):
+                raise self._end(why) from None
+            return self._let_go(why)
         return self._let_go("another connection took its place")
 
     async def send(self, *messages: str | bytes) -> None:
@@ -107,9 +110,14 @@ class SocketLine:
         with trio.move_on_after(self._lines.grace_s):
             await self._came.wait()
         if self._coming is None:
-            raise Ended(f"the client did not come back within {self._lines.grace_s:g} s")
+            raise self._end(f"the client did not come back within {self._lines.grace_s:g} s")
         (self.receiving, back), self._coming, self._came = self._coming, None, trio.Event()
         return back
+
+    def _end(self, why: str) -> Ended:
+        """The line is over for good: who comes now begins a new conversation."""
+        self.over = True
+        return Ended(why)
 
     def _let_go(self, why: str) -> tape.Lost:
         """The present connection is over."""
@@ -132,7 +140,7 @@ class SocketLine:
             return message
         attached, self.receiving, self._sending = self.receiving, None, None
         earlier.take_over(attached, Back())
-        raise Ended("the client goes on with an earlier conversation")
+        raise self._end("the client goes on with an earlier conversation")
 
     # ---- the server's side
 
@@ -146,6 +154,7 @@ class SocketLine:
 
     async def close(self, code: int, reason: str) -> None:
         """The conversation is over: close the connection that it has, and let go of all."""
+        self.over = True
         ends = [self.receiving, self._coming[0] if self._coming else None]
         for attached in filter(None, ends):
             await attached.socket.close(code, reason[:REASON_CHARS])
@@ -178,7 +187,7 @@ class Lines:
     def find(self, name: str, owner: str) -> SocketLine | None:
         """The line of a session or conversation of this owner (the key it was begun with)."""
         line = self._lines.get(self._names.get(name, name))
-        return line if line is not None and line.owner == owner else None
+        return line if line is not None and line.owner == owner and not line.over else None
 
 
 NO_RETURN = Lines(0.0, 0)
