@@ -8,7 +8,6 @@ import trio
 
 from aura.core import effects as fx
 from aura.core import events as ev
-from aura.core.audio import AudioFormat
 from aura.core.data import Chunk
 from aura.core.errors import ProtocolFault
 from aura.core.fsm import Step
@@ -20,7 +19,7 @@ from aura.core.wire.realtime import Frame, RealtimeView
 from aura.core.wire.shapes import IncompleteReason
 from aura.session.pipes import PIPES
 from aura.session.reply import Reply
-from aura.session.shelf import Shelf
+from aura.session.shelf import LISTENED, Shelf
 
 Reason = Literal["turn_detected", "client_cancelled", "closing"]
 INCOMPLETE: dict[str, IncompleteReason] = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -118,7 +117,7 @@ class Client:
 
     def sound(self, turn: int, audio: bytes) -> None:
         """What the user said, as it was listened to."""
-        self.shelf.add(self.view.item_of_turn(turn) or "", AudioFormat("pcm16", 16_000), audio)
+        self.shelf.add(self.view.item_of_turn(turn) or "", LISTENED, audio)
 
     def words(self, turn: int, text: str) -> None:
         """The words of a turn so far. What a recogniser takes back cannot be unsaid: then only the end tells."""
