@@ -9,7 +9,9 @@ import trio
 from trio.testing import MockClock
 
 from aura.core.errors import AuthFailed, Unavailable
+from aura.core.pacing import PlayoutSettings
 from aura.core.ports import ToolCall
+from aura.session.setup import Setup
 from tests.script import Scene, stage
 from tests.typed import ask, done, last
 
@@ -127,3 +129,15 @@ async def test_a_response_that_failed_while_the_client_was_away_is_answered(auto
         await done(scene)
         assert last(scene, "response.done")["response"]["status"] == "failed"
         assert len(since(scene, "response.created")) == 1
+
+
+async def test_much_that_was_not_heard_comes_again_in_few_messages(autojump_clock: MockClock) -> None:
+    setup = Setup(playout=PlayoutSettings(chunk_ms=10, keep_s=10.0))
+    async with stage([STORY], setup=setup) as scene:
+        await ask(scene)
+        await scene.user.until("speaking")
+        await scene.user.silent(7.0)
+        scene.lose()
+        scene.return_(scene.messages("response.output_item.added")[0]["item"]["id"], 100)
+        await done(scene, limit_s=60.0)
+        assert scene.history()[-1] == ("assistant", STORY.strip())

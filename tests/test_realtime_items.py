@@ -245,3 +245,28 @@ async def test_what_a_retry_says_is_counted_from_where_the_failed_reply_ended(au
         await scene.user.silent(3.0)
         again = scene.session.replies.running or {1: scene.session.replies.past.replies[-1]}
         assert next(reversed(again.values())).clock.before_s > 0.5
+
+
+async def test_a_reply_that_is_deleted_while_it_is_spoken_stays_deleted(autojump_clock: MockClock) -> None:
+    async with stage([STORY]) as scene:
+        await ask(scene)
+        await scene.user.until("speaking")
+        await scene.user.silent(1.0)
+        spoken = scene.messages("response.output_item.added")[0]["item"]["id"]
+        scene.user.send(type="conversation.item.delete", item_id=spoken)
+        await done(scene)
+        assert scene.history() == [("user", "hello")]
+        scene.user.send(type="conversation.item.retrieve", item_id=spoken)
+        await scene.user.silent(0.1)
+        assert last(scene, "error")["error"]["code"] == "item_retrieve_invalid_item_id"
+
+
+async def test_an_utterance_that_is_deleted_before_its_words_are_known_stays_deleted(autojump_clock: MockClock) -> None:
+    options = {"audio": {"input": {"turn_detection": {"type": "server_vad", "create_response": False}}}}
+    async with stage([], options=options, stt_s=1.0) as scene:
+        await scene.user.says(1.0, "forget this")
+        await scene.user.until("idle")
+        committed = last(scene, "input_audio_buffer.committed")["item_id"]
+        scene.user.send(type="conversation.item.delete", item_id=committed)
+        await scene.user.silent(2.0)
+        assert scene.history() == []

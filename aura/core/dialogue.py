@@ -88,6 +88,8 @@ class Dialogue:
     def __init__(self, settings: DialogueSettings, instructions: str = "", snapshot: Snapshot | None = None) -> None:
         self._settings = settings
         self._snapshot = snapshot or Snapshot(instructions, (), 0)
+        self._deleted: set[Key] = set()
+        """What is to stay out though more of it comes."""
 
     @property
     def version(self) -> int:
@@ -112,7 +114,8 @@ class Dialogue:
 
     def user(self, turn: int, text: str) -> None:
         """The user's words in a turn; none at all take the turn out again."""
-        self._change(_with_user(self.entries, turn, text))
+        if ("turn", turn) not in self._deleted:
+            self._change(_with_user(self.entries, turn, text))
 
     def assistant_began(self, reply: int, turn: int) -> None:
         """A reply begins; nothing of it was heard yet."""
@@ -125,7 +128,8 @@ class Dialogue:
     def assistant(self, reply: int, turn: int, full: str, heard: str, *, interrupted: bool) -> None:
         """A reply is over."""
         entry = Reply(turn, reply, full, heard, interrupted)
-        self._put(entry, lambda old: isinstance(old, Reply) and old.reply == reply)
+        if ("reply", reply) not in self._deleted:
+            self._put(entry, lambda old: isinstance(old, Reply) and old.reply == reply)
 
     def tool(self, reply: int, turn: int, call: ToolCall, result: str | None = None) -> None:
         """A reply had a function run; without a result for now if the client runs it."""
@@ -150,7 +154,8 @@ class Dialogue:
         self._insert(Item(0, item_id, role, text), lambda old: isinstance(old, Item) and old.id == item_id, after)
 
     def delete(self, place: Key) -> None:
-        """Take out an entry; an unknown one is no error."""
+        """Take out an entry, for good if more of it is still to come; an unknown one is no error."""
+        self._deleted.add(place)
         self._change(tuple(entry for entry in self.entries if not _is(entry, place)))
 
     # ---- what the model is shown

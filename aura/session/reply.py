@@ -18,6 +18,8 @@ from aura.stages.playout import Gate
 
 LETTERS_PER_TOKEN = 4
 """Usual in English, for engines that do not count (and answers that were cut off before they could)."""
+PIECE_BYTES = 24_000
+"""Audio that is sent once more is sent in messages of this size: half a second at 24 kHz."""
 
 
 class Spent(msgspec.Struct):
@@ -58,7 +60,7 @@ class Sent:
         self._chunks.clear()
 
     def since(self, position_s: float) -> tuple[float, list[bytes]]:
-        """The audio from a position on, as far as it is kept, and where it begins."""
+        """The audio from a position on, as far as it is kept, in a few pieces, and where it begins."""
         left = [(at, chunk) for at, chunk in self._chunks if at + chunk.seconds > position_s and chunk.samples]
         if not left:
             return position_s, []
@@ -66,7 +68,8 @@ class Sent:
         skipped = max(0, round((position_s - start) / first.seconds * first.samples))
         head = first.payload[len(first.payload) // first.samples * skipped :]
         begin = start + skipped * first.seconds / first.samples
-        return begin, [head, *(chunk.payload for _, chunk in left[1:])]
+        audio = head + b"".join(chunk.payload for _, chunk in left[1:])
+        return begin, [audio[at : at + PIECE_BYTES] for at in range(0, len(audio), PIECE_BYTES)]
 
 
 class Reply:
