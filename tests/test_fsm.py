@@ -239,21 +239,13 @@ class World:
     def obey(self, step: Step) -> None:
         for effect in step.effects:
             match effect:
-                case fx.StartReply(reply, turn, source, draft, _, retry_of):
+                case fx.StartReply(reply, _, source, draft):
                     assert reply not in self.alive
                     self.alive.add(reply)
                     if draft:
                         self.gated.add(reply)
                     if source != "speech":
                         self.transcribed.add(reply)
-                    assert not (source == "speech" and turn in self.settled)  # its words may be gone
-                    assert retry_of not in self.asked  # or the client is asked twice
-                case fx.CommitTurn(turn):
-                    assert turn not in self.settled
-                    self.settled.add(turn)
-                case fx.DropTurn(turn):
-                    assert turn not in self.settled
-                    self.settled.add(turn)
                 case fx.ReleaseReply(reply):
                     self.gated.remove(reply)
                 case fx.HoldOutput(reply):
@@ -266,6 +258,17 @@ class World:
                     self.alive.remove(reply)
                     if self.audible == reply:
                         self.audible = None
+
+    def settle(self, step: Step) -> None:
+        """Each turn gets into the history, or is forgotten, once; a function is asked for once."""
+        for effect in step.effects:
+            match effect:
+                case fx.StartReply(turn=turn, source=source, retry_of=retry_of):
+                    assert not (source == "speech" and turn in self.settled)
+                    assert retry_of not in self.asked
+                case fx.CommitTurn(turn) | fx.DropTurn(turn):
+                    assert turn not in self.settled
+                    self.settled.add(turn)
 
     def facts(self) -> list[ev.Event]:
         """What the replies under way may report now."""
@@ -292,6 +295,7 @@ class World:
             self.transcribed.add(fact.reply)
         step = self.conversation.handle(fact)
         self.obey(step)
+        self.settle(step)
         return step
 
 

@@ -93,3 +93,26 @@ async def test_all_that_wait_are_let_go_of_when_it_is_over(autojump_clock: MockC
         await second.released.wait()
         await third.released.wait()
     assert wires[2].closed == (1001, "bye")
+
+
+@pytest.mark.parametrize(
+    ("end", "comes_back"),
+    [
+        (Closed(1006, ""), True),
+        (Closed(4001, ""), True),
+        (Closed(1001, "no answer to a ping for 60 s"), True),
+        (Closed(1008, "the client did not read for 5 s"), True),  # its network is gone while a reply is spoken
+        (Closed(1008, "rate_limit_error.rate_limit_exceeded"), False),
+        (Closed(1001, "no message for 600 s"), False),
+        (Closed(1000, ""), False),
+    ],
+)
+async def test_who_was_cut_off_is_waited_for_and_who_left_is_not(end: Closed, comes_back: bool) -> None:
+    wire = Wire()
+    line = line_of(Lines(20.0, 10), wire)
+    wire.put.send_nowait(end)
+    if comes_back:
+        assert isinstance(await line.receive(), Lost)
+    else:
+        with pytest.raises(Ended):
+            await line.receive()

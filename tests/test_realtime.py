@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from trio.testing import MockClock
 
-from aura.core.ports import Finished, TextDelta, ToolCall
 from aura.core.guards import FsmSettings
+from aura.core.ports import Finished, TextDelta, ToolCall
 from aura.session.build import Who
 from tests.script import stage
 from tests.typed import ask, done, item, last, shown, types

@@ -18,6 +18,7 @@ from aura.core.wire.client import Resume, decode
 from aura.server.budget import Budget
 from aura.server.denial import FLOODING, turn_away
 from aura.server.socket import Closed, Socket
+from aura.server.wire import UNREAD
 from aura.session.line import Back, Ended, Interrupted, Lost, Received
 
 log = structlog.get_logger()
@@ -32,8 +33,11 @@ ASKS_AT_FIRST = 2
 
 
 def broken(end: Closed) -> bool:
-    """Whether the connection broke off, rather than being closed by somebody who meant it."""
-    return end.code in (1006, GIVEN_UP) or end.reason.startswith(NO_ANSWER)
+    """Whether the connection broke off, rather than being closed by somebody who meant it.
+
+    One that takes nothing any more is nearly always one whose network is gone: the reply has filled the buffers.
+    """
+    return end.code in (1006, GIVEN_UP) or end.reason.startswith((NO_ANSWER, UNREAD))
 
 
 def said_played(query: dict[str, str]) -> tape.Back:
@@ -88,7 +92,7 @@ class SocketLine:
                 return self._look(message) if self._asks else message
         except Closed as end:
             why = f"closed {end.code} {end.reason}".strip()
-            if self._coming is None and not (broken(end) and self._lines.grace_s):
+            if not self._goes_on(end):
                 raise self._end(why) from None
             return self._let_go(why)
         return self._let_go("another connection took its place")
@@ -113,6 +117,10 @@ class SocketLine:
             raise self._end(f"the client did not come back within {self._lines.grace_s:g} s")
         (self.receiving, back), self._coming, self._came = self._coming, None, trio.Event()
         return back
+
+    def _goes_on(self, end: Closed) -> bool:
+        """Whether the client is back, or may come back, after this end of its connection."""
+        return self._coming is not None or (broken(end) and self._lines.grace_s > 0)
 
     def _end(self, why: str) -> Ended:
         """The line is over for good: who comes now begins a new conversation."""

@@ -57,7 +57,7 @@ class ServerSettings(msgspec.Struct, frozen=True):
     pong_timeout_s: float = 60.0
     """A client that sends nothing at all, not even a pong, for so long is given up."""
     slow_client_s: float = 5.0
-    """A message that the client's network has not taken after so long closes the conversation with 1008."""
+    """A message that the client's network has not taken after so long closes the connection with 1008."""
     close_timeout_s: float = 2.0
     """Time for the client to answer a WebSocket close."""
     resume_grace_s: float = 20.0

@@ -17,6 +17,9 @@ import trio
 RECEIVE_BYTES: Final = 1 << 16
 log = structlog.get_logger()
 
+UNREAD = "the client did not read"
+"""What the reason begins with when a client's network took nothing for too long."""
+
 
 class Lost(Exception):
     """Nothing can be sent or received any more; `code` as a WebSocket close code."""
@@ -107,7 +110,7 @@ class Wire:
                     await self._stream.send_all(data)
         except trio.TooSlowError:
             log.warning("client.slow", slow_client_s=self._slow_client_s, unsent_bytes=len(data))
-            self.lost = self.lost or Lost(1008, f"the client did not read for {self._slow_client_s:g} s")
+            self.lost = self.lost or Lost(1008, f"{UNREAD} for {self._slow_client_s:g} s")
             await self.abort()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.lost = self.lost or Lost()
