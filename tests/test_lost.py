@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -12,7 +13,8 @@ from aura.core.errors import AuthFailed, Unavailable
 from aura.core.pacing import PlayoutSettings
 from aura.core.ports import ToolCall
 from aura.session.setup import Setup
-from tests.script import Scene, stage
+from aura.tools.replay.pipeline import replay
+from tests.script import Detector, Scene, stage
 from tests.typed import ask, done, last
 
 STORY = "Once upon a time there was a keeper. Every night he counted the ships. " * 3
@@ -141,3 +143,24 @@ async def test_much_that_was_not_heard_comes_again_in_few_messages(autojump_cloc
         scene.return_(scene.messages("response.output_item.added")[0]["item"]["id"], 100)
         await done(scene, limit_s=60.0)
         assert scene.history()[-1] == ("assistant", STORY.strip())
+
+
+async def test_asides_and_functions_over_a_lost_connection_replay_exactly(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    folder = tmp_path / "2026-11-28" / "sess_test"
+    async with stage([STORY, CALL], options={"tools": [WEATHER]}, first_token_s=1.0, record=folder) as scene:
+        scene.user.send(type="response.create", response={"conversation": "none"})
+        await scene.user.silent(0.5)
+        await ask(scene)
+        await scene.user.silent(0.8)
+        scene.lose()
+        await trio.sleep(4.0)
+        scene.return_()
+        await done(scene, 2)
+        assert len(since(scene, "response.function_call_arguments.done")) == 1
+        scene.inbox.close()
+        await scene.until_ended()
+    result = await trio.to_thread.run_sync(replay, folder, Detector)
+    assert result.why == ""
+    assert result.complete
