@@ -286,3 +286,14 @@ async def test_wordless_noise_before_a_turn_beside_it_settles_its_own_turn(autoj
         told = [m["transcript"] for m in scene.messages("conversation.item.input_audio_transcription.completed")]
         assert told == ["", "what colour is the sea"]
         assert scene.history() == [("user", "what colour is the sea"), ("assistant", "Blue.")]
+
+
+async def test_who_is_told_to_wait_for_a_response_gets_one_though_nothing_was_said(autojump_clock: MockClock) -> None:
+    async with stage(["Blue."], stt_s=0.8, fsm=FsmSettings(drafts_max=0)) as scene:
+        await scene.user.says(0.5, "")
+        await scene.user.until("thinking")
+        await ask(scene, "what colour is the sea")
+        await scene.user.silent(0.1)
+        assert last(scene, "error")["error"]["code"] == "conversation_already_has_active_response"
+        assert (await done(scene))["status"] == "completed"
+        assert scene.history() == [("user", "what colour is the sea"), ("assistant", "Blue.")]

@@ -334,6 +334,8 @@ class Conversation(Moment):
         self.reply = None
 
     def refuse_second(self, _: ev.Event) -> None:
+        if self.reply and not self.reply.told:
+            self.reply.asked = True  # the client waits for its end, so it must not vanish for want of words
         self._order(fx.Refuse("conversation_already_has_active_response"))
 
     def refuse_cancel(self, _: ev.Event) -> None:
