@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from aura.server.resume import Attached, Lines, SocketLine
 from aura.server.socket import Closed
-from aura.session.line import Back, Ended, Lost
+from aura.session.line import Back, Ended, Interrupted, Lost
 
 
 class Wire:
@@ -18,6 +18,10 @@ class Wire:
         self.put, self._messages = trio.open_memory_channel[str | Closed](10)
         self.closed: tuple[int, str] | None = None
         self.messages_in = 0
+        self.sent: list[str] = []
+
+    async def send(self, *messages: str) -> None:
+        self.sent += messages
 
     async def receive(self) -> str:
         message = await self._messages.receive()
@@ -116,3 +120,20 @@ async def test_who_was_cut_off_is_waited_for_and_who_left_is_not(end: Closed, co
     else:
         with pytest.raises(Ended):
             await line.receive()
+
+
+async def test_what_is_meant_for_a_connection_that_is_gone_again_does_not_reach_the_next_one(
+    autojump_clock: MockClock,
+) -> None:
+    lines, wires = Lines(20.0, 10), [Wire() for _ in range(3)]
+    line = line_of(lines, wires[0])
+    for wire in wires[1:]:  # the second comes back before anything was sent to the first
+        line.take_over(attached(wire), Back())
+        assert isinstance(await line.receive(), Lost)
+        assert isinstance(await line.receive(), Back)
+    line.switch()
+    with pytest.raises(Interrupted):
+        await line.send("for the second")
+    line.switch()
+    await line.send("for the third")
+    assert [wire.sent for wire in wires] == [[], [], ["for the third"]]

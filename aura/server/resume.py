@@ -7,6 +7,7 @@ with `aura.resume` as its first message on a fresh connection.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 import structlog
@@ -74,6 +75,8 @@ class SocketLine:
         self._coming: tuple[Attached, tape.Back] | None = None
         self._came = trio.Event()
         self._asks = ASKS_AT_FIRST if lines.grace_s else 0
+        self._arrived: deque[Attached] = deque()
+        """Connections that came back and that the sending side has still to turn to."""
         self.over = False
         """Whether nobody can go on with this conversation any more."""
 
@@ -99,7 +102,7 @@ class SocketLine:
 
     async def send(self, *messages: str | bytes) -> None:
         """Send messages; raises Interrupted (that the line has ended shows where it is read)."""
-        if self._sending is None:
+        if self._sending is None or self._sending.released.is_set():
             raise Interrupted
         try:
             await self._sending.socket.send(*messages)
@@ -108,14 +111,16 @@ class SocketLine:
 
     def switch(self) -> None:
         """What follows is for the new connection."""
-        self._sending = self.receiving
+        self._sending = self._arrived.popleft()
 
     async def _wait(self) -> Received:
         with trio.move_on_after(self._lines.grace_s):
             await self._came.wait()
         if self._coming is None:
             raise self._end(f"the client did not come back within {self._lines.grace_s:g} s")
-        (self.receiving, back), self._coming, self._came = self._coming, None, trio.Event()
+        (attached, back), self._coming, self._came = self._coming, None, trio.Event()
+        self.receiving = attached
+        self._arrived.append(attached)
         return back
 
     def _goes_on(self, end: Closed) -> bool:
