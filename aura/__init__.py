@@ -1,8 +1,15 @@
 """AURA: a self-hosted, realtime voice-AI server."""
 
-from importlib.metadata import PackageNotFoundError, version
+from __future__ import annotations
 
-try:
-    __version__ = version("aura-voice")
-except PackageNotFoundError:  # run from a checkout that was never installed
-    __version__ = "unknown"
+
+def __getattr__(name: str) -> str:
+    """`__version__`, when somebody asks: to look it up takes longer than all else that `aura --help` needs."""
+    if name != "__version__":
+        raise AttributeError(f"module 'aura' has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("aura-voice")
+    except PackageNotFoundError:  # a checkout that was never installed
+        return "unknown"

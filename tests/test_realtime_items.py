@@ -10,11 +10,14 @@ import trio
 from trio.testing import MockClock
 
 from aura.core import events as ev
+from aura.core.audio import AudioFormat
 from aura.core.errors import StreamCut
 from aura.session.build import Who
 from aura.session.desk import TOO_MANY_FAULTS
 from aura.session.session import SessionSettings
+from aura.session.shelf import Shelf
 from aura.tools.replay.pipeline import replay
+from tests.conftest import FairStallWatch
 from tests.script import RATE_HZ, Detector, stage
 from tests.typed import ask, done, item, last, shown, types
 
@@ -270,3 +273,32 @@ async def test_an_utterance_that_is_deleted_before_its_words_are_known_stays_del
         scene.user.send(type="conversation.item.delete", item_id=committed)
         await scene.user.silent(2.0)
         assert scene.history() == []
+
+
+async def test_much_audio_in_one_message_keeps_nobody_waiting(autojump_clock: MockClock) -> None:
+    watch, much = FairStallWatch(0.02), 24_000 * 2 * 60
+    options = {"audio": {"input": {"format": {"type": "audio/pcm", "rate": 24_000}}}}
+    audio = base64.b64encode(b"\x01" * much).decode()
+    async with stage(["Yes."], options=options) as scene:
+        trio.lowlevel.add_instrument(watch)
+        scene.stt.text = "a long story"
+        scene.oracle.client = lambda _: None  # type: ignore[method-assign]  # it would read all of it, in the same step
+        content = [{"type": "input_audio", "audio": audio}]
+        scene.user.send(type="input_audio_buffer.append", audio=audio)
+        scene.user.send(type="conversation.item.create", item={"type": "message", "role": "user", "content": content})
+        await done(scene, 1, 60.0)
+        assert scene.session.client.input_bytes >= much
+        trio.lowlevel.remove_instrument(watch)
+    assert [stall for stall in watch.stalls if "test" not in stall[0]] == []
+
+
+def test_the_shelf_keeps_no_more_than_it_should() -> None:
+    shelf, pcm = Shelf(100), AudioFormat("pcm16", 24_000)
+    for n in range(8):
+        shelf.add(f"item_{n}", pcm, b"\1\0" * 12_000)
+    shelf.add("long", pcm, b"\1\0" * 400_000)
+    assert [name for name in (*(f"item_{n}" for n in range(8)), "long") if shelf.take(name, pcm)] == [
+        "item_4", "item_5", "item_6", "item_7",
+    ]  # fmt: skip
+    shelf.add("long", pcm, b"\1\0")
+    assert shelf.take("long", pcm) is None

@@ -152,16 +152,13 @@ def event_at(name: str, at: int) -> Event:
 
 
 def excused(name: str, at: int) -> bool:
-    """Nothing depends on this event: a farewell, a turn's start without its end, words of which not all were heard."""
+    """Nothing depends on this event: a farewell, a turn's start without its end."""
     event = event_at(name, at)
     later = [e for way, e in SCRIPTS[name][at:] if way == "<" and isinstance(e, dict)]
     if event["type"] == "error":
         return bool(event["error"]["code"] == "session_expired")
     if event["type"].endswith("speech_started"):
         return not any(e["type"].endswith("speech_stopped") for e in later)
-    if event["type"].endswith("transcript.delta"):
-        ends = [e for e in later if e["type"] == "response.done" and e["response"]["id"] == event["response_id"]]
-        return bool(ends[0]["response"]["status"] == "cancelled")
     return False
 
 

@@ -99,19 +99,87 @@ def test_speaking_unasked_is_no_business_of_a_server_that_was_told_to_wait() -> 
     assert rules(book.script) == {"answer.unasked"}
 
 
-def test_text_goes_on_from_the_heard_words_after_a_truncate() -> None:
+# What was said ("|" is the client's truncate), what the `done` events tell, what the item keeps: is it legal in a reply
+# that was cut off, and in a completed one?
+TOLD: list[tuple[str, str, str | None, bool, bool]] = [
+    ("Once upon a time.", "Once upon a time.", "Once upon a time.", True, True),
+    ("Once upon a time.", "Once upon a time.", "Once upon a", True, False),
+    ("Once upon a time.", "Once upon a time.", "", True, False),
+    ("Once upon a time.", "Once upon a time.", "Once upon a time. ", True, False),
+    ("Once upon a time.", "Once upon a time.", None, False, False),
+    ("Once upon a time.", "Once upon a time.", "Once up", False, False),
+    ("Once upon a time.", "Once upon a time.", "a time.", False, False),
+    ("Once upon a time.", "Once upon a time.", "Once upon a time. There", False, False),
+    ("Once upon a time.", "Once upon", "Once upon", False, False),
+    ("Once upon a time.", "", "", False, False),
+    ("Once upon a time.", "Once upon a time. There", "Once upon", False, False),
+    ("Once upon a time|", "Once upon a time", "Once", True, True),
+    ("Once upon a time|", "Once upon a time", "a time", False, False),
+    ("Once upon a time|", "Once upon a time", None, False, False),
+    ("Once upon a time| was a mill.", "Once upon a time was a mill.", "Once upon a time was a mill.", True, True),
+    ("Once upon a time| was a mill.", "Once upon a time was a mill.", "Once upon was a mill.", True, True),
+    ("Once upon a time| was a mill.", "Once upon a time was a mill.", " was a mill.", True, True),
+    ("Once upon a time| was a mill.", "Once upon a time was a mill.", "Once upon was a", True, False),
+    ("Once upon a time| was a mill.", "Once upon a time was a mill.", "Once upon", True, False),
+    ("Once upon a time| was a mill.", "Once upon a time was a mill.", "Never was a mill.", False, False),
+    ("Once upon a time| was a mill.", "Once upon was a mill.", "Once upon was a mill.", False, False),
+    ("Once upon a ti|me was| a mill.", "Once upon a time was a mill.", "Once upon a time", True, False),
+    ("Once upon a ti|me was| a mill.", "Once upon a time was a mill.", "Once upon a mill.", True, True),
+]
+
+
+@pytest.mark.parametrize("status", ["cancelled", "incomplete", "completed"])
+@pytest.mark.parametrize("text", [False, True], ids=["spoken", "written"])
+@pytest.mark.parametrize(("said", "told", "kept", "when_cut", "when_completed"), TOLD)
+def test_done_tells_what_the_deltas_told_and_the_item_what_was_heard(
+    said: str, told: str, kept: str | None, when_cut: bool, when_completed: bool, text: bool, status: str
+) -> None:
+    if text and kept is None:
+        return  # a written text has no null: field.type
+    book = Book(**({"output_modalities": ["text"]} if text else {}))
+    book.turn()
+    reply = Reply(book, text=text)
+    reply.begin()
+    for number, piece in enumerate(said.split("|")):
+        if number:
+            about = {"item_id": reply.item_id, "content_index": 0, "audio_end_ms": 300}
+            book.put("conversation.item.truncate", **about)
+            book.get("conversation.item.truncated", **about)
+        if piece:
+            reply.say(piece)
+    reply.close(told, "completed" if status == "completed" else "incomplete")
+    keep(reply, [{"type": "output_text", "text": kept} if text else {"type": "output_audio", "transcript": kept}])
+    reasons = {"cancelled": "turn_detected", "incomplete": "max_output_tokens"}
+    reply.done(status, {"type": status, "reason": reasons[status]} if status in reasons else None)
+    legal = when_completed if status == "completed" else when_cut
+    assert rules(book.script) == (set() if legal else {"text.differs"})
+
+
+def keep(reply: Reply, content: list[Event]) -> None:
+    """The message that was just closed has other content, wherever it is shown."""
+    for item in (*(event["item"] for _, event in reply.book.script[-2:]), reply.outputs[0]):  # type: ignore[index]
+        item["content"] = content
+
+
+OTHERS = [[], [{"type": "output_text", "text": "Once"}], [{"type": "input_text", "text": "Once"}]]
+
+
+@pytest.mark.parametrize("shown", [*OTHERS, [{"type": "output_audio", "transcript": "Once"}] * 2])
+@pytest.mark.parametrize("truncated", [False, True])
+def test_also_a_cut_item_has_the_parts_that_were_closed(shown: list[Event], truncated: bool) -> None:
     book = Book()
     book.turn()
     reply = Reply(book)
     reply.begin()
-    reply.say("Once upon a time ")
-    about = {"item_id": reply.item_id, "content_index": 0, "audio_end_ms": 300}
-    book.put("conversation.item.truncate", **about)
-    book.get("conversation.item.truncated", **about)
-    reply.say("there was a mill.")
-    reply.close("Once upon there was a mill.")
-    reply.done()
-    assert judge(book.script) == []
+    reply.say("Once upon a time.")
+    if truncated:
+        about = {"item_id": reply.item_id, "content_index": 0, "audio_end_ms": 300}
+        book.put("conversation.item.truncate", **about)
+        book.get("conversation.item.truncated", **about)
+    reply.close("Once upon a time.", "incomplete")
+    keep(reply, shown)
+    reply.done("cancelled", {"type": "cancelled", "reason": "turn_detected"})
+    assert rules(book.script) == {"text.differs"}
 
 
 def test_nothing_begins_after_the_session_has_expired() -> None:

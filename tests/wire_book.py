@@ -181,15 +181,16 @@ class Reply:
         if not self.text:
             self.book.get("response.output_audio.delta", delta="AAAAAA==", **self.place)
 
-    def close(self, text: str, status: str = "completed") -> None:
-        """The message is closed."""
+    def close(self, text: str, status: str = "completed", *, heard: str | None = None) -> None:
+        """The message is closed: its events tell all that was said, the item of a cut one what was `heard` of it."""
         if self.text:
             self.book.get("response.output_text.done", text=text, **self.place)
         else:
             self.book.get("response.output_audio.done", **self.place)
             self.book.get("response.output_audio_transcript.done", transcript=text, **self.place)
         self.book.get("response.content_part.done", part=self.part(text), **self.place)
-        content = {"type": "output_text", "text": text} if self.text else {"type": "output_audio", "transcript": text}
+        kept = text if heard is None else heard
+        content = {"type": "output_text", "text": kept} if self.text else {"type": "output_audio", "transcript": kept}
         message = {"id": self.item_id, "type": "message", "status": status, "role": "assistant", "content": [content]}
         self.both("done", message, 0, self.before)
         self.outputs.append(message)

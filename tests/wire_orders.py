@@ -58,7 +58,7 @@ def barge_in() -> Book:
     reply.say("Once upon ")
     reply.say("a time.")
     book.get("input_audio_buffer.speech_started", item_id="item_u2", audio_start_ms=4000)
-    reply.close("Once upon", "incomplete")
+    reply.close("Once upon a time.", "incomplete", heard="Once upon")
     reply.done("cancelled", {"type": "cancelled", "reason": "turn_detected"})
     about = {"item_id": reply.item_id, "content_index": 0}
     book.put("conversation.item.truncate", event_id="cut_1", audio_end_ms=700.4, **about)
@@ -90,7 +90,7 @@ def cancelled() -> Book:
     reply.begin()
     reply.say("Once upon a time.")
     book.put("response.cancel", event_id="stop_1")
-    reply.close("Once", "incomplete")
+    reply.close("Once upon a time.", "incomplete", heard="Once")
     reply.done("cancelled", {"type": "cancelled", "reason": "client_cancelled"})
     book.put("response.cancel", event_id="stop_2")
     book.get("error", error=error("response_cancel_not_active", "stop_2"))

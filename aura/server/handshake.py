@@ -12,8 +12,10 @@ import msgspec
 
 from .principal import ANYBODY, Principal
 
-PATHS = frozenset({"/v1/realtime", "/realtime", "/v1/twilio", "/v1/telnyx", "/v1/plivo"})
-"""Where conversations are held. LiveKit dials `/realtime` when it is given a host without a path; phones the rest."""
+REALTIME = ("/v1/realtime", "/realtime", "/openai/v1/realtime", "/openai/realtime")
+"""LiveKit dials `/realtime` when it is given a host without a path, clients of Azure the last two."""
+PATHS = frozenset({*REALTIME, "/v1/twilio", "/v1/telnyx", "/v1/plivo"})
+"""Where conversations are held."""
 SUBPROTOCOL = "realtime"
 """Selected whenever offered: browsers abort when the server selects none of those they offer."""
 
@@ -80,6 +82,8 @@ def parse(method: bytes, target: bytes, headers: list[tuple[bytes, bytes]], remo
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         found[key] = f"{found[key]},{text}" if key in found else text
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if "deployment" in query:  # Azure's word for it
+        query.setdefault("model", query["deployment"])
     return Request(method.decode("latin-1"), parts.path or "/", query, found, remote, target.decode("ascii"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 import structlog
@@ -20,12 +21,15 @@ from aura.core.wire import faults
 from aura.core.wire.items import ForceMessage, FunctionCall, FunctionCallOutput, Message, audio_of, text_of
 from aura.core.wire.session_object import RealtimeSession, SemanticVad, ServerVad
 from aura.session.asides import Asides
+from aura.session.client import Client
 from aura.session.line import Back, Lost, Received
 from aura.session.session import Session
 
 log = structlog.get_logger()
 
 TOO_MANY_FAULTS = "too many messages that cannot be obeyed"
+SLICE_BYTES = 1 << 16
+"""Resampling so much takes about a millisecond."""
 COMMIT_MIN_MS = 100
 """Shorter buffers are refused (realtime-protocol.md 1.4)."""
 
@@ -38,9 +42,11 @@ class Desk:
     ) -> None:
         self.session, self.mic, self.turns, self.voices = session, mic, turns, voices
         self.asides = Asides(session)
-        self.client, self.view = session.client, session.client.view
+        self.view = session.client.view
         self._backlog: deque[bytes] = deque()
         """Frames for which the microphone's pipe has no room yet."""
+        self._unframed: deque[bytes] = deque()
+        """Audio of one long message that is not cut into frames yet."""
         self._waiting: msg.ClientMessage | None = None
         """A message that is about all audio before it."""
         self._reframer = Reframer(self.view.session.input_format)
@@ -62,6 +68,11 @@ class Desk:
             msg.Resume: self._unsupported,
         }
 
+    @property
+    def client(self) -> Client:
+        """Where answers go."""
+        return self.session.client
+
     def take(self, raw: Received) -> bool:
         """Obey one message, or tell the client why not; True if `catch_up` must be awaited before the next one."""
         if isinstance(raw, Lost | Back):
@@ -76,12 +87,16 @@ class Desk:
             self._waiting = message
             return True
         self._obey(message)
-        return bool(self._backlog)
+        return bool(self._backlog or self._unframed)
 
     async def catch_up(self) -> None:
         """Wait until the listener has heard what came; meanwhile the client's further audio waits in the network."""
-        while self._backlog:
-            await self.mic.send(self._backlog.popleft())
+        while self._backlog or self._unframed:
+            if self._backlog:
+                await self.mic.send(self._backlog.popleft())
+            else:
+                await trio.lowlevel.checkpoint()
+                self._frame_more()
         if self._waiting is not None:
             while self.mic.statistics().current_buffer_used:
                 await trio.lowlevel.checkpoint()
@@ -122,17 +137,21 @@ class Desk:
 
     def _append(self, message: msg.Append) -> None:
         self.client.input_bytes += len(message.audio)
-        frames = self._reframer.push(message.audio)
-        if self.session.listener.manual is not None:
-            self.session.listener.manual.extend(frames)
-            return
-        self._backlog.extend(frames)
+        self._unframed.extend(slices(message.audio))
+        self._frame_more()
         try:
             while self._backlog:
                 self.mic.send_nowait(self._backlog[0])
                 self._backlog.popleft()
         except trio.WouldBlock:
             pass
+
+    def _frame_more(self) -> None:
+        """Cut the next piece of the client's audio into frames, when those before it are gone."""
+        if self._unframed and not self._backlog:
+            frames = self._reframer.push(self._unframed.popleft())
+            keeps = self._backlog if self.session.listener.manual is None else self.session.listener.manual
+            keeps.extend(frames)
 
     def _commit(self, message: msg.Commit) -> None:
         buffered_ms = self.session.listener.buffered_ms()
@@ -255,16 +274,15 @@ class Desk:
 
     def _hear_item(self, item: Message, audio: bytes) -> None:
         """An item with sound: its words belong to the history, and the client is told of them."""
-        item_id, dialogue = item.id or "", self.session.dialogue
-        reframer = Reframer(self.view.session.input_format)
-        frames = [*reframer.push(audio), *reframer.flush()]
-        self.client.shelf.add(item_id, self.view.session.input_format, audio)
+        item_id, written = item.id or "", self.view.session.input_format
+        self.client.shelf.add(item_id, written, audio)
         turn = self.view.turn_for(item_id)
-        self.session.hear_item(turn, frames, lambda text: dialogue.item(item_id, "user", text))
+        known = partial(self.session.dialogue.item, item_id, "user")
+        self.session.hear_item(turn, slices(audio), written, known)
 
     def _retrieve_item(self, message: msg.ItemRetrieve) -> None:
-        detection, session = self.view.item(message.item_id), self.view.session
-        ours = isinstance(detection, Message) and detection.role == "assistant"
+        item, session = self.view.item(message.item_id), self.view.session
+        ours = isinstance(item, Message) and item.role == "assistant"
         written = session.output_format if ours else session.input_format
         self.client.post(self.view.retrieved(message, self.client.shelf.take(message.item_id, written)))
 
@@ -293,6 +311,11 @@ class Desk:
         raise ProtocolFault(
             "invalid_value", "This event is not supported on this connection.", param="type", event_id=message.event_id
         )
+
+
+def slices(audio: bytes) -> list[bytes]:
+    """Pieces small enough to be resampled at once: a message may hold five minutes of audio."""
+    return [audio[at : at + SLICE_BYTES] for at in range(0, len(audio), SLICE_BYTES)]
 
 
 def turn_settings(detection: ServerVad | SemanticVad | None, own: TurnSettings) -> TurnSettings:

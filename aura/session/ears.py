@@ -5,6 +5,7 @@ from __future__ import annotations
 import structlog
 import trio
 
+from aura.core.audio import AudioFormat, Reframer
 from aura.core.errors import Unavailable
 from aura.core.ports import SpeechToText, Transcript
 from aura.session.pipes import open_pipe
@@ -12,7 +13,6 @@ from aura.session.steps import Steps
 from aura.stages.listen import Listener
 from aura.stages.transcribe import KEPT_BYTES, Ear, TranscribeSettings, transcribe
 
-FED_AT_ONCE = 50
 log = structlog.get_logger()
 
 
@@ -75,13 +75,16 @@ class Ears:
         ear = self._open.get(turn)
         return bytes(ear.kept) if ear and len(ear.kept) <= KEPT_BYTES else b""
 
-    async def listen_to(self, frames: list[bytes]) -> str:
-        """The words of sound that is all there already; raises ProviderError."""
+    async def listen_to(self, audio: list[bytes], written: AudioFormat) -> str:
+        """The words of sound that is all there already, in pieces; raises ProviderError."""
+        reframer = Reframer(written)
         async with self.stt.open() as hearing:
-            for count, frame in enumerate(frames):
+            for piece in audio:
+                for frame in reframer.push(piece):
+                    hearing.feed(frame)
+                await trio.lowlevel.checkpoint()
+            for frame in reframer.flush():
                 hearing.feed(frame)
-                if count % FED_AT_ONCE == 0:
-                    await trio.lowlevel.checkpoint()
             return (await hearing.final()).text.strip()
 
     def seconds(self, turn: int) -> float:

@@ -32,10 +32,10 @@ PIPES = {
         Pipe("mic", "bytes, 20 ms of 16 kHz", "intake", "listen", "session", 100, 2.0, "wait"),
         Pipe("utterance", "bytes, 20 ms of 16 kHz", "listen", "transcribe", "utterance", 3000, 60.0,
              "drop newest, count"),
-        Pipe("words", "str", "think", "phrase", "reply", 64, None, "wait"),
+        Pipe("words", "str", "think", "phrase, display", "reply", 64, None, "wait"),
         Pipe("sentences", "Phrase", "phrase", "speak", "reply", 2, None, "wait"),
         Pipe("voice", "Chunk", "speak", "playout", "reply", 75, 3.0, "wait"),
-        Pipe("out", "str | bytes, one message", "session, playout", "writer", "session", 512, None,
+        Pipe("out", "str | bytes, one message", "session, playout, display", "writer", "session", 512, None,
              "close the slow client"),
     )
 }  # fmt: skip

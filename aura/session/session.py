@@ -11,11 +11,12 @@ import trio
 
 from aura.core import effects as fx
 from aura.core import events as ev
+from aura.core.audio import AudioFormat
 from aura.core.dialogue import Dialogue
 from aura.core.errors import ProviderError, TimedOut
 from aura.core.fsm import Conversation, Step, Verdict
 from aura.core.guards import FsmSettings
-from aura.core.ports import FRAME_MS, Kit
+from aura.core.ports import Kit
 from aura.session.client import Client
 from aura.session.ears import Ears
 from aura.session.replies import Replies
@@ -269,18 +270,20 @@ class Session:
             self.dialogue.heard(number, heard)
         return heard
 
-    def hear_item(self, turn: int, frames: list[bytes], known: Callable[[str], None]) -> None:
+    def hear_item(self, turn: int, audio: list[bytes], written: AudioFormat, known: Callable[[str], object]) -> None:
         """Transcribe sound that the client put into an item; replies wait for its words. `turn` stands for it."""
         self.ears.commit(turn)
         if self.nursery:
-            self.steps.spawn(self.nursery, self._hear_item, turn, frames, known)
+            self.steps.spawn(self.nursery, self._hear_item, turn, audio, written, known)
 
-    async def _hear_item(self, turn: int, frames: list[bytes], known: Callable[[str], None]) -> None:
+    async def _hear_item(
+        self, turn: int, audio: list[bytes], written: AudioFormat, known: Callable[[str], object]
+    ) -> None:
         try:
             with trio.move_on_after(self.ears.settings.answer_s):
-                text = await self.ears.listen_to(frames)
+                text = await self.ears.listen_to(audio, written)
                 known(text)
-                self.client.transcript(turn, text, len(frames) * FRAME_MS / 1000)
+                self.client.transcript(turn, text, written.seconds_in(sum(map(len, audio))))
                 return
             raise TimedOut("the recogniser gave no answer in time", provider=self.ears.stt.name)
         except ProviderError as error:

@@ -18,16 +18,20 @@ class Shelf:
     def __init__(self, kept_kb: int) -> None:
         self._limit = kept_kb * 1024
         self._items: OrderedDict[str, tuple[AudioFormat, bytearray]] = OrderedDict()
+        self._too_long: set[str] = set()
         self._size = 0
 
     def add(self, item_id: str, written: AudioFormat, audio: bytes) -> None:
         """More of an item's sound."""
-        if not item_id or not audio:
+        if not item_id or not audio or item_id in self._too_long:
             return
         kept = self._items.setdefault(item_id, (written, bytearray()))[1]
-        if len(kept) <= ITEM_BYTES:  # one that is too long is not shown at all
-            kept += audio
-            self._size += len(audio)
+        if len(kept) + len(audio) > ITEM_BYTES:
+            self.forget(item_id)
+            self._too_long.add(item_id)
+            return
+        kept += audio
+        self._size += len(audio)
         while self._size > self._limit and len(self._items) > 1:
             self._size -= len(self._items.popitem(last=False)[1][1])
 
@@ -40,7 +44,7 @@ class Shelf:
             del kept[size:]
 
     def forget(self, item_id: str) -> None:
-        """The item was deleted."""
+        """The item was deleted, or is not worth keeping."""
         if item_id in self._items:
             self._size -= len(self._items.pop(item_id)[1])
 

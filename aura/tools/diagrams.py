@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import tomllib
 from pathlib import Path
@@ -34,7 +35,8 @@ def pipes() -> str:
     for pipe in PIPES.values():
         size = f"{pipe.seconds:g} s" if pipe.seconds else f"{pipe.items}"
         label = f"{pipe.name}: {pipe.item}<br/>{size}, full: {pipe.when_full}"
-        lines += [f'    {source} -- "{label}" --> {pipe.sink}' for source in pipe.source.split(", ")]
+        ends = itertools.product(pipe.source.split(", "), pipe.sink.split(", "))
+        lines += [f'    {source} -- "{label}" --> {sink}' for source, sink in ends]
     lines += [
         "    writer -- WebSocket --> client",
         "    transcribe -. transcript .-> think",

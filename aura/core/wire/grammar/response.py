@@ -37,9 +37,9 @@ class Output:
         self.opened = ""
         """Type of the part that is open."""
         self.cut: list[str] | None = None
-        """What was said before the client's truncate; only a beginning of it counts."""
+        """What was said before the client's truncate; the item keeps only a beginning of it."""
         self.short = False
-        """The item keeps less than was sent: legal when it was cut off."""
+        """The item keeps less than was sent: legal when its reply was cut off."""
         self.final: dict[str, Any] | None = None
 
     def step(self, kind: str, event: dict[str, Any], response_id: str) -> Iterator[Problem]:
@@ -72,7 +72,7 @@ class Output:
             yield "text.differs", f"{what}: the part is not what {expected} told (1.7)"
 
     def _whole(self, what: str, text: str, *, arguments: bool) -> Iterator[Problem]:
-        """The text of a `done` is that of its deltas, also of a reply that is cut off (2.2: pydantic-ai)."""
+        """What a `done` tells is what its deltas told, even when cut off: pydantic-ai takes the rest for more text."""
         self.text, sent = text, "".join([*(self.cut or []), *self.said])
         if text != sent:
             rule, order = ("arguments.differ", "G") if arguments else ("text.differs", "A")
@@ -103,12 +103,17 @@ class Output:
 
     def _heard(self, what: str, shown: list[tuple[str, Any]]) -> Iterator[Problem]:
         """1.7 D, 3 (row 18): the item of a reply that was cut off keeps what was heard of its parts."""
-        self.short = self.cut is None
-        for (kind, text), (closed, whole) in zip(shown, self.parts, strict=False):
-            begins = kind == closed and _words(text) == _words(whole)[: len(_words(text))]
-            after_cut = self.cut is not None and text.endswith("".join(self.said))
-            if not begins and not after_cut:
-                yield "text.differs", f"{what}: not the parts that were closed, nor their beginning (1.7)"
+        for number, ((kind, text), (closed, whole)) in enumerate(zip(shown, self.parts, strict=False), 1):
+            if (kind, text) == (closed, whole):
+                continue
+            legal, short = text is not None and _keeps(text, "", whole), True
+            if text is not None and self.cut is not None and number == len(self.parts):
+                since = "".join(self.said)
+                legal = legal or _keeps(text, "".join(self.cut), since)
+                short = not text.endswith(since)
+            self.short = self.short or short
+            if kind != closed or not legal:
+                yield "text.differs", f"{what}: not the parts that were closed, nor what was heard of them (1.7 D)"
         if len(shown) != len(self.parts):
             yield "text.differs", f"{what}: {len(shown)} parts, {len(self.parts)} were closed (1.7)"
 
@@ -172,5 +177,8 @@ class Response:
             yield "metadata", f"{what}: other metadata than in response.created (trap 5)"
 
 
-def _words(text: str) -> list[str]:
-    return text.split()
+def _keeps(text: str, before: str, since: str) -> bool:
+    """Whether a text is, by whole words, a beginning of `before` and behind it a beginning of `since`."""
+    words, old, new = text.split(), before.split(), since.split()
+    same = next((at for at, (a, b) in enumerate(zip(words, old, strict=False)) if a != b), min(len(words), len(old)))
+    return any(words[at:] == new[: len(words) - at] for at in range(same + 1))
