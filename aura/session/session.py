@@ -59,7 +59,7 @@ class SessionSettings(msgspec.Struct, frozen=True):
     """So many tokens; 0: no limit."""
     asides_max: int = 4
     """Responses outside the conversation (`conversation: none`) that may be made at a time."""
-    keep_audio_kb: int = 256
+    keep_audio_kb: int = 128
     """Sound of the last items that is kept for clients that ask for an item with its audio, in kilobytes."""
     farewell_s: float = 1.0
     """When a conversation is ended, the client's last messages get this long to leave."""
