@@ -94,6 +94,7 @@ class Desk:
         try:
             self._take[type(message)](message)
         except ProtocolFault as fault:
+            fault.event_id = fault.event_id or message.event_id
             self._refuse(fault)
         finally:
             self.client.cause = None

@@ -208,8 +208,10 @@ class Session:
 
     def _respond(self, number: int, turn: int) -> None:
         reply = self.replies.running[number]
+        reply.spent.heard_s = self.ears.take_unanswered()
         if reply.order.source == "speech":
-            reply.spent.heard_s = seconds = self.ears.seconds(turn)
+            seconds = self.ears.seconds(turn)
+            reply.spent.heard_s += seconds
             self.dialogue.user(turn, reply.question)
             self.client.transcript(turn, reply.question, seconds)
             self.ears.settle(turn, reply.question)
