@@ -214,6 +214,16 @@ async def test_audio_that_the_client_commits_is_on_the_bill_of_the_reply_to_it_o
         assert [usage["audio_tokens"] for usage in usages] == [40, 0], "10 tokens for each of the 4 s"
 
 
+@pytest.mark.parametrize("padding_ms", [100, 300])
+async def test_speech_starts_with_the_padding_in_front_of_it(autojump_clock: MockClock, padding_ms: int) -> None:
+    detection = {"type": "server_vad", "prefix_padding_ms": padding_ms}
+    async with stage([ANSWER], options={"audio": {"input": {"turn_detection": detection}}}) as scene:
+        await scene.user.silent(1.0)
+        await scene.user.says(1.0, QUESTION)
+        started = scene.messages("input_audio_buffer.speech_started")[0]["audio_start_ms"]
+        assert started == pytest.approx(1000 - padding_ms, abs=60)
+
+
 async def test_every_refusal_names_the_message_that_was_refused(autojump_clock: MockClock) -> None:
     async with stage([ANSWER]) as scene:
         unknown = {"input": [{"type": "item_reference", "id": "item_of_yesterday"}]}

@@ -185,7 +185,8 @@ class Session:
         match effect:
             case fx.OpenTurn(turn, at_ms, tentative):
                 self.ears.open(turn, nursery)
-                client.speech(turn, at_ms, tentative=tentative)
+                padding_ms = round(self.listener.taker.settings.pre_roll_s * 1000)
+                client.speech(turn, at_ms - padding_ms, tentative=tentative)
             case fx.ConfirmTurn(turn):
                 client.speech_confirmed(turn)
             case fx.DropTurn(turn):
