@@ -74,6 +74,14 @@ async def test_the_openai_sdk_makes_a_secret_and_talks_with_it(tmp_path: Path) -
             with sdk(here, made.value) as page, page.realtime.connect(model="aura") as connection:
                 return made.session.type or "", models, connection.recv().type
 
+        def choose_a_voice_that_is_none() -> str | None:
+            with sdk(here, text) as client, pytest.raises(openai.BadRequestError) as refused:
+                client.realtime.client_secrets.create(
+                    session={"type": "realtime", "audio": {"output": {"voice": "nobody"}}}
+                )
+            return refused.value.param
+
+        assert await trio.to_thread.run_sync(choose_a_voice_that_is_none) == "session.audio.output.voice"
         kind, models, began = await trio.to_thread.run_sync(talk)
         assert (kind, began) == ("realtime", "session.created")
         assert models[0] == "aura"

@@ -250,6 +250,8 @@ def refusal_of(request: Request, allowed: tuple[str, ...] = (), listen: str = "0
     [
         (upgrade(), "ok"),
         (upgrade("/realtime?model=x"), "ok"),
+        (upgrade("/openai/v1/realtime?model=x"), "ok"),
+        (upgrade("/openai/realtime?api-version=2025-08-28&deployment=x"), "ok"),
         (upgrade("/other"), "unknown_path"),
         (upgrade(sec_websocket_version="8"), "websocket_version"),
         (upgrade(sec_websocket_key="short"), "bad_handshake"),
@@ -257,6 +259,18 @@ def refusal_of(request: Request, allowed: tuple[str, ...] = (), listen: str = "0
 )
 def test_upgrades_are_judged(request_: Request, expected: str) -> None:
     assert refusal_of(request_) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        ("/openai/realtime?api-version=2025-08-28&deployment=mine", "mine"),
+        ("/openai/realtime?deployment=mine&model=other", "other"),
+        ("/v1/realtime?deployment=mine", None),
+    ],
+)
+def test_azure_names_the_model_deployment(path: str, model: str | None) -> None:
+    assert upgrade(path).query.get("model") == model
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,18 @@ async def test_a_secret_holds_the_effective_session_and_ends_in_ten_minutes() ->
         assert begun_as(principal.session or {}).instructions == "Hi."
 
 
+@pytest.mark.parametrize("kind", ["realtime", "transcription"])
+def test_what_a_secret_is_for_holds_whatever_the_address_says(kind: str) -> None:
+    for query in ({}, {"intent": "transcription"}, {"intent": "conversation"}):
+        assert Who("sess_x", query, {"type": kind}).describe(Sections()).type == kind
+
+
+@pytest.mark.parametrize("query", [{"aura": "events"}, {"aura_events": "1"}])
+def test_aura_s_own_events_can_be_had_by_the_address(query: dict[str, str]) -> None:
+    assert Who("sess_x", query).describe(Sections()).events
+    assert not Who("sess_x", {"aura_events": "0"}).describe(Sections()).events
+
+
 async def test_a_secret_may_be_for_transcription_and_needs_no_body() -> None:
     app = app_with(Gate())
     session = {"type": "transcription", "audio": {"input": {"transcription": {"model": "whisper-1"}}}}

@@ -198,3 +198,36 @@ async def test_every_utterance_is_closed_and_no_fact_is_a_bug_in_a_long_restless
         assert not [f for f in scene.facts if f.step.verdict is Verdict.BUG]
         starts = [f.event for f in scene.facts if isinstance(f.event, ev.ReplyStarted)]
         assert len(starts) == len(set(starts))
+
+
+async def test_audio_that_the_client_commits_is_on_the_bill_of_the_reply_to_it_once(autojump_clock: MockClock) -> None:
+    async with stage([ANSWER, "Yes."], options={"audio": {"input": {"turn_detection": None}}}) as scene:
+        scene.stt.text = QUESTION
+        for _ in range(2):
+            scene.user.send(type="input_audio_buffer.append", audio=base64.b64encode(LOUD * 100).decode())
+            scene.user.send(type="input_audio_buffer.commit")
+        for _ in range(2):
+            scene.user.send(type="response.create")
+            await trio.sleep(10.0)
+
+        usages = [m["response"]["usage"]["input_token_details"] for m in scene.messages("response.done")]
+        assert [usage["audio_tokens"] for usage in usages] == [40, 0], "10 tokens for each of the 4 s"
+
+
+@pytest.mark.parametrize("padding_ms", [100, 300])
+async def test_speech_starts_with_the_padding_in_front_of_it(autojump_clock: MockClock, padding_ms: int) -> None:
+    detection = {"type": "server_vad", "prefix_padding_ms": padding_ms}
+    async with stage([ANSWER], options={"audio": {"input": {"turn_detection": detection}}}) as scene:
+        await scene.user.silent(1.0)
+        await scene.user.says(1.0, QUESTION)
+        started = scene.messages("input_audio_buffer.speech_started")[0]["audio_start_ms"]
+        assert started == pytest.approx(1000 - padding_ms, abs=60)
+
+
+async def test_every_refusal_names_the_message_that_was_refused(autojump_clock: MockClock) -> None:
+    async with stage([ANSWER]) as scene:
+        unknown = {"input": [{"type": "item_reference", "id": "item_of_yesterday"}]}
+        scene.user.send(type="response.create", event_id="mine", response=unknown)
+        await scene.user.silent(0.1)
+        error = scene.messages("error")[0]["error"]
+        assert (error["param"], error["event_id"]) == ("response.input[0].id", "mine")

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from aura.core.wire.client import MAX_APPEND_BYTES
 from aura.server.settings import ServerSettings
 from aura.server.socket import Closed, Socket, run_socket
 from aura.server.wire import Lost, Wire
@@ -111,6 +112,13 @@ def test_random_bytes_end_the_connection_and_nothing_else(junk: bytes) -> None:
 # ---- the end ---------------------------------------------------------------------------------------------------------
 
 LIMITS = ServerSettings(message_bytes_max=1000)
+
+
+def test_the_longest_audio_that_may_be_appended_fits_into_a_message() -> None:
+    envelope = len('{"type":"input_audio_buffer.append","event_id":"","audio":""}') + 512
+    assert ServerSettings().message_bytes_max >= -(-MAX_APPEND_BYTES // 3) * 4 + envelope
+
+
 BAD = {
     "an oversize frame": (masked(1, b"x" * 1001), 1009),
     "an oversize frame of which only the head came": (struct.pack("!BBQ", 0x81, 0xFF, 100 << 20) + KEY, 1009),

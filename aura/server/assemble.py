@@ -18,6 +18,8 @@ import trio
 
 from aura.config import Config
 from aura.core.ports import Kit
+from aura.core.voices import known_voices
+from aura.core.wire import faults
 from aura.core.wire.ids import id_source
 from aura.core.wire.session_object import RealtimeSession
 from aura.observe.health import Health
@@ -59,7 +61,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-TOLD = ("model", "persona", "tenant", "aura", "intent")
+TOLD = ("model", "persona", "tenant", "aura", "aura_events", "intent")
 """What of a client's address is looked at, logged and recorded: the rest may hold a key."""
 COLLECT_AFTER = (20_000, 20, 50)
 """Thresholds of the garbage collector's three generations."""
@@ -127,8 +129,14 @@ class House:
         """The REST side of the protocol."""
         chat = getattr(self.config, registry.engine("chat", self.config.engine("chat")).section)
 
+        own = self.sections.speak
+        voices = known_voices(self.kit.tts.name, own.voice, *own.more_voices)
+
         def describe(patch: dict[str, Any]) -> RealtimeSession:
-            return self._who({}, patch).describe(self.sections)
+            session = self._who({}, patch).describe(self.sections)
+            if voices and session.voice != own.voice and session.voice.lower() not in voices:
+                raise faults.unknown_voice(session.voice, voices, "session.audio.output.voice")
+            return session
 
         return realtime_routes(gate, self.config.server, describe, models_of(getattr(chat, "chat_model", "")))
 

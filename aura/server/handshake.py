@@ -12,10 +12,10 @@ import msgspec
 
 from .principal import ANYBODY, Principal
 
-REALTIME = ("/v1/realtime", "/realtime", "/openai/v1/realtime", "/openai/realtime")
-"""LiveKit dials `/realtime` when it is given a host without a path, clients of Azure the last two."""
-PATHS = frozenset({*REALTIME, "/v1/twilio", "/v1/telnyx", "/v1/plivo"})
-"""Where conversations are held."""
+AZURE_PATHS = frozenset({"/openai/v1/realtime", "/openai/realtime"})
+"""Where clients that are set up for Azure dial; the older one names the model `deployment`."""
+PATHS = frozenset({"/v1/realtime", "/realtime", "/v1/twilio", "/v1/telnyx", "/v1/plivo"}) | AZURE_PATHS
+"""Where conversations are held. LiveKit dials `/realtime` when it is given a host without a path; phones the rest."""
 SUBPROTOCOL = "realtime"
 """Selected whenever offered: browsers abort when the server selects none of those they offer."""
 
@@ -82,7 +82,7 @@ def parse(method: bytes, target: bytes, headers: list[tuple[bytes, bytes]], remo
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         found[key] = f"{found[key]},{text}" if key in found else text
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    if "deployment" in query:  # Azure's word for it
+    if parts.path in AZURE_PATHS and "deployment" in query:
         query.setdefault("model", query["deployment"])
     return Request(method.decode("latin-1"), parts.path or "/", query, found, remote, target.decode("ascii"))
 

@@ -34,7 +34,7 @@ class ServerSettings(msgspec.Struct, frozen=True):
     """Conversations at one time; further ones get HTTP 503."""
     connections_max: int = 1000
     """Open network connections of any kind at one time; further ones get HTTP 503."""
-    message_bytes_max: int = 16 * 1024 * 1024
+    message_bytes_max: int = 21 * 1024 * 1024
     """Largest WebSocket message taken from a client; a larger one closes with 1009."""
     events_per_s_max: Annotated[float, msgspec.Meta(ge=0)] = 2000.0
     """Messages that a client may send in a second, on the average; more close its conversation with 1008. 0: any."""

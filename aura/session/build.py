@@ -77,7 +77,8 @@ class Who(msgspec.Struct, frozen=True):
 
     def describe(self, sections: Sections) -> RealtimeSession:
         """The session as the client first sees it. Raises `ProtocolFault` for a patch that cannot be applied."""
-        transcribes = self.query.get("intent") == "transcription" or self.patch.get("type") == "transcription"
+        asked = "transcription" if self.query.get("intent") == "transcription" else "realtime"
+        transcribes = (self.patch.get("type") or asked) == "transcription"  # what a secret says holds
         session = RealtimeSession(
             id=self.ident,
             model=self.query.get("model") or self.patch.get("model") or "aura",
@@ -91,7 +92,7 @@ class Who(msgspec.Struct, frozen=True):
         )
         if self.patch:
             session = session.apply({"type": session.type} | self.patch)
-        wanted = self.query.get("aura")
+        wanted = self.query.get("aura") or ("events" if self.query.get("aura_events") == "1" else "")
         return session.apply(opt_in_patch(wanted)) if wanted else session
 
 

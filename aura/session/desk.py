@@ -109,6 +109,7 @@ class Desk:
         try:
             self._take[type(message)](message)
         except ProtocolFault as fault:
+            fault.event_id = fault.event_id or message.event_id
             self._refuse(fault)
         finally:
             self.client.cause = None
@@ -300,11 +301,11 @@ class Desk:
         reply = self.view.reply_of(message.item_id)
         if reply is None:
             raise faults.unknown_item("truncate", message.item_id, message.event_id)
-        heard = self.session.truncate(reply, message.audio_end_ms)
-        self.client.shelf.cut(message.item_id, message.audio_end_ms)
-        self.client.post(
-            self.view.truncated(message.item_id, message.content_index, message.audio_end_ms, heard, message.event_id)
-        )
+        sent_ms = self.session.replies.length_ms(reply)
+        end_ms = message.audio_end_ms if sent_ms is None else min(message.audio_end_ms, sent_ms)
+        heard = self.session.truncate(reply, end_ms)
+        self.client.shelf.cut(message.item_id, end_ms)
+        self.client.post(self.view.truncated(message.item_id, message.content_index, end_ms, heard, message.event_id))
         self.session.tell(ev.HistoryChanged("truncated"))
 
     def _unsupported(self, message: msg.OutputClear | msg.Resume) -> None:

@@ -24,6 +24,7 @@ class Ears:
         self._open: dict[int, Ear] = {}
         self._known: dict[int, Transcript] = {}
         self._committing: dict[int, trio.Event] = {}
+        self._unanswered_s = 0.0
 
     def open(self, turn: int, nursery: trio.Nursery) -> Ear:
         """Begin to transcribe a turn; the listener puts its audio in from now on."""
@@ -60,6 +61,7 @@ class Ears:
     def commit(self, turn: int) -> None:
         """The turn's words are on their way into the history."""
         self._committing[turn] = trio.Event()
+        self._unanswered_s += self.seconds(turn)
 
     def committed(self, turn: int) -> None:
         """They are there, or will never be."""
@@ -69,6 +71,11 @@ class Ears:
         """Wait until the history has everything that was said."""
         for known in list(self._committing.values()):
             await known.wait()
+
+    def take_unanswered(self) -> float:
+        """How much was said that no reply has been made for; the one that is made now is made for it."""
+        seconds, self._unanswered_s = self._unanswered_s, 0.0
+        return seconds
 
     def sound(self, turn: int) -> bytes:
         """The turn's sound so far; nothing of one that is too long to be kept."""

@@ -91,6 +91,11 @@ class Replies:
         reply = next((r for r in replies if r.order.reply == number), None)
         return reply.heard_until(ms) if reply else None
 
+    def length_ms(self, number: int) -> int | None:
+        """How much audio of a reply's item was sent, also of one that ended not long ago; None: that is not known."""
+        known = [reply for reply in (*self.past.replies, *self.running.values()) if reply.order.reply == number]
+        return known[0].sent_ms() if known else None
+
     def recent_words(self) -> str:
         """What the assistant is saying, for telling its echo from the user."""
         return " ".join(reply.said() for reply in self.running.values() if reply.sent and not reply.written)

@@ -109,6 +109,10 @@ class Reply:
         samples = round((ms / 1000 - self.clock.before_s) * self.setup.output.rate_hz)
         return self.said() if self.written else self.ledger.heard(max(0, samples)).text
 
+    def sent_ms(self) -> int:
+        """Milliseconds of its item's audio that were sent."""
+        return round((self.ledger.sent / self.setup.output.rate_hz + self.clock.before_s) * 1000)
+
     def said(self) -> str:
         """All that the client was sent."""
         return "".join(p.text for p in self.phrases[: self.sent])

@@ -186,7 +186,8 @@ class Session:
         match effect:
             case fx.OpenTurn(turn, at_ms, tentative):
                 self.ears.open(turn, nursery)
-                client.speech(turn, at_ms, tentative=tentative)
+                padding_ms = round(self.listener.taker.settings.pre_roll_s * 1000)
+                client.speech(turn, at_ms - padding_ms, tentative=tentative)
             case fx.ConfirmTurn(turn):
                 client.speech_confirmed(turn)
             case fx.DropTurn(turn):
@@ -209,8 +210,10 @@ class Session:
 
     def _respond(self, number: int, turn: int) -> None:
         reply = self.replies.running[number]
+        reply.spent.heard_s = self.ears.take_unanswered()
         if reply.order.source == "speech":
-            reply.spent.heard_s = seconds = self.ears.seconds(turn)
+            seconds = self.ears.seconds(turn)
+            reply.spent.heard_s += seconds
             self.dialogue.user(turn, reply.question)
             self.client.transcript(turn, reply.question, seconds)
             self.ears.settle(turn, reply.question)
