@@ -120,7 +120,7 @@ FACTS: dict[type[ev.Event], Callable[[Any], str]] = {
     ev.ReplyRequested: lambda _: "turn answered when asked",
     ev.AnswersSwitched: lambda _: "answers switched",
     ev.InterruptionsSwitched: lambda _: "interruptions switched",
-    ev.ConnectionLost: lambda _: "connection lost",
+    ev.ConnectionLost: lambda fact: "never read" if "1008" in fact.why else "connection lost",
     ev.ConnectionResumed: lambda _: "came back",
     ev.FunctionRequested: lambda _: "function asked of the client",
     ev.AsideBegan: lambda _: "aside",

@@ -43,7 +43,7 @@ async def asides(who: Person) -> None:
     await who.wait(who.rng.uniform(0.0, 0.3))
     await who.call.send("response.create", response=asked)
     await who.wait(who.rng.uniform(0.1, 0.8))
-    if who.rng.random() < 0.5:
+    if who.rng.random() < 0.9:
         await who.call.send("response.cancel", response_id=who.response)
     await who.heard_out()
 
