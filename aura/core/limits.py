@@ -6,6 +6,8 @@ from collections import deque
 
 import msgspec
 
+from aura.core.errors import QuotaExhausted
+
 WINDOW_S = 60.0
 
 
@@ -43,3 +45,8 @@ class RateLimits:
     def wait_s(self, at: float) -> float:
         """How long until another response may be made; 0: now."""
         return max((limit.reset_seconds for limit in self.shown(at) if not limit.remaining), default=0.0)
+
+    def check(self, at: float) -> None:
+        """Raises `QuotaExhausted` when the model may not be asked now."""
+        if wait_s := self.wait_s(at):
+            raise QuotaExhausted(f"this conversation may not ask the model for another {wait_s:.0f} s", provider="aura")

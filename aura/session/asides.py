@@ -14,8 +14,7 @@ import trio
 
 from aura.core import effects as fx
 from aura.core import events as ev
-from aura.core.dialogue import Dialogue
-from aura.core.errors import ProtocolFault, QuotaExhausted
+from aura.core.errors import ProtocolFault
 from aura.core.ports import Kit, ToolCall
 from aura.session.client import Client
 from aura.session.producer import Producer
@@ -42,10 +41,6 @@ class Asides:
     @property
     def _client(self) -> Client:
         return self._session.client
-
-    @property
-    def _dialogue(self) -> Dialogue:
-        return self._session.dialogue
 
     def start(self, setup: Setup) -> None:
         """Begin one. Raises `ProtocolFault` when too many are being made."""
@@ -97,16 +92,11 @@ class Asides:
 
     async def _think(self, producer: Producer, reply: Reply, words: trio.MemorySendChannel[str]) -> None:
         setup = reply.setup
-        if wait_s := self._client.limits.wait_s(trio.current_time()):
-            raise QuotaExhausted(f"this conversation may not ask the model for another {wait_s:.0f} s", provider="aura")
-        if setup.context is not None:
-            messages = (*self._dialogue.system(setup.instructions), *setup.context)
-        else:
-            messages = self._dialogue.messages(setup.instructions)
+        self._client.limits.check(trio.current_time())
         functions = Functions(_never, frozenset(tool.name for tool in setup.functions), partial(self._call, reply))
+        request = setup.request(setup.messages(self._session.dialogue), ())
         await think(
-            setup.request(messages, ()), words, self._kit.chat, functions, setup.think, producer.tell,
-            reply.spent.add, reply.order.reply,
+            request, words, self._kit.chat, functions, setup.think, producer.tell, reply.spent.add, reply.order.reply
         )  # fmt: skip
         reply.complete = True
 

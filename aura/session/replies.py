@@ -16,9 +16,8 @@ import trio
 from aura.core import effects as fx
 from aura.core import events as ev
 from aura.core.dialogue import Dialogue
-from aura.core.errors import QuotaExhausted
 from aura.core.overlap import classify
-from aura.core.ports import Kit, ToolCall, ToolHost
+from aura.core.ports import Kit, Message, ToolCall, ToolHost
 from aura.session.client import Client
 from aura.session.ears import Ears
 from aura.session.producer import Producer
@@ -87,14 +86,18 @@ class Replies:
 
     def heard_until(self, number: int, ms: int) -> str | None:
         """The words in the first `ms` of a reply, also of one that ended not long ago; None: nothing is known of it."""
-        replies = [*self.past.replies, *self.running.values()]
-        reply = next((r for r in replies if r.order.reply == number), None)
+        reply = self._known(number)
         return reply.heard_until(ms) if reply else None
 
     def length_ms(self, number: int) -> int | None:
         """How much audio of a reply's item was sent, also of one that ended not long ago; None: that is not known."""
-        known = [reply for reply in (*self.past.replies, *self.running.values()) if reply.order.reply == number]
-        return known[0].sent_ms() if known else None
+        reply = self._known(number)
+        return reply.sent_ms() if reply else None
+
+    def _known(self, number: int) -> Reply | None:
+        """A reply under way, or one that ended not long ago."""
+        replies = (*self.past.replies, *self.running.values())
+        return next((reply for reply in replies if reply.order.reply == number), None)
 
     def recent_words(self) -> str:
         """What the assistant is saying, for telling its echo from the user."""
@@ -129,8 +132,7 @@ class Replies:
             reply.complete = True
             return
         await self.ears.all_committed()
-        if wait_s := self.client.limits.wait_s(trio.current_time()):
-            raise QuotaExhausted(f"this conversation may not ask the model for another {wait_s:.0f} s", provider="aura")
+        self.client.limits.check(trio.current_time())
         functions = Functions(
             lambda call: self._run_tool(reply, call),
             frozenset(tool.name for tool in setup.functions),
@@ -142,13 +144,11 @@ class Replies:
         )  # fmt: skip
         reply.complete = True
 
-    def _messages(self, reply: Reply) -> Any:
+    def _messages(self, reply: Reply) -> tuple[Message, ...]:
         setup = reply.setup
-        if setup.context is not None:
-            return (*self.dialogue.system(setup.instructions), *setup.context)
-        if reply.question:
+        if reply.question and setup.context is None:
             return self.dialogue.preview(reply.order.turn, reply.question, setup.instructions)
-        return self.dialogue.messages(setup.instructions)
+        return setup.messages(self.dialogue)
 
     async def _run_tool(self, reply: Reply, call: ToolCall) -> str:
         await reply.gate.wait_released()  # a draft has no side effects

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from aura.core.audio import AudioFormat
+from aura.core.dialogue import Dialogue
 from aura.core.errors import ProtocolFault
 from aura.core.pacing import PlayoutSettings
 from aura.core.ports import ChatRequest, Message, Tool, ToolCall
@@ -93,6 +94,12 @@ class Setup(msgspec.Struct, frozen=True):
             output=asked.output_format or setup.output,
             speak=msgspec.structs.replace(setup.speak, voice=asked.voice or setup.speak.voice),
         )
+
+    def messages(self, dialogue: Dialogue) -> tuple[Message, ...]:
+        """What is to be answered: what the request brought along, or else the conversation."""
+        if self.context is not None:
+            return (*dialogue.system(self.instructions), *self.context)
+        return dialogue.messages(self.instructions)
 
     def request(self, messages: tuple[Message, ...], server_tools: tuple[Tool, ...]) -> ChatRequest:
         """What the model is asked."""
