@@ -51,6 +51,8 @@ class Transcript(msgspec.Struct, frozen=True):
     text: str
     confidence: float | None = None
     language: str | None = None
+    served_by: str = ""
+    """provider/model that heard it, where several may have."""
 
 
 class Hearing(Protocol):
@@ -66,6 +68,50 @@ class Hearing(Protocol):
 
     async def final(self) -> Transcript:
         """The words of the whole utterance; nothing is fed afterwards."""
+        ...
+
+
+class Interim(msgspec.Struct, frozen=True, tag="interim"):
+    """All words of the utterance so far; they may still change."""
+
+    text: str
+
+
+class Final(msgspec.Struct, frozen=True, tag="final"):
+    """All words of the utterance so far; these will not change any more, others may follow."""
+
+    text: str
+
+
+class EagerEnd(msgspec.Struct, frozen=True, tag="eager_end"):
+    """The engine thinks that the turn is probably over: worth a draft of the answer."""
+
+    text: str
+
+
+class Resumed(msgspec.Struct, frozen=True, tag="resumed"):
+    """It was not: the user speaks on."""
+
+
+class Ended(msgspec.Struct, frozen=True, tag="ended"):
+    """The engine thinks that the turn is over."""
+
+    text: str
+
+
+HearingEvent = Interim | Final | EagerEnd | Resumed | Ended
+"""`text` is always the whole utterance, never a piece of it."""
+
+
+class LiveHearing(Hearing, Protocol):
+    """One utterance that is transcribed while it is said."""
+
+    def events(self) -> AsyncIterator[HearingEvent]:
+        """What the engine notices, as it does; ends with the utterance. Only one reader."""
+        ...
+
+    def force_endpoint(self) -> None:
+        """The turn is over: have its last words worked out now. `final` does so by itself."""
         ...
 
 
@@ -103,6 +149,10 @@ class Finished(msgspec.Struct, frozen=True, tag="finished"):
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
+    cost_usd: float | None = None
+    """What the engine itself says that the answer cost."""
+    served_by: str = ""
+    """provider/model that answered, where several may have."""
 
 
 ChatItem = TextDelta | ToolCall | Finished
@@ -194,6 +244,8 @@ class SpeechChunk(msgspec.Struct, frozen=True):
     pcm: bytes
     rate_hz: int
     words: tuple[WordTime, ...] = ()
+    served_by: str = ""
+    """provider/model that speaks, where several may; said with the first chunk."""
 
 
 class TextToSpeech(Protocol):
