@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar, cast
 from zlib import crc32
@@ -33,6 +34,7 @@ from aura.core.ports import (
     ToolBox,
     ToolCall,
     ToolHost,
+    ToolResult,
     Transcript,
 )
 
@@ -68,7 +70,7 @@ class CallDone(msgspec.Struct, frozen=True, omit_defaults=True):
     """When it began, since the conversation did."""
     total_ms: float
     outcome: str
-    """ok, cancelled, or the error's code."""
+    """ok, cancelled, the error's code, or what a tool's call came to."""
     ttfb_ms: float | None = None
     """Until the first item."""
     input_tokens: int | None = None
@@ -119,10 +121,10 @@ class Account:
             if model:
                 self._known["model"] = model
 
-    def over(self, error: BaseException | None) -> None:
-        """It ended, by this error if there is one."""
+    def over(self, error: BaseException | None, outcome: str = "") -> None:
+        """It ended, by this error if there is one; `outcome` says how, where it is neither that nor ok."""
         if error is None or isinstance(error, StopAsyncIteration | GeneratorExit):
-            outcome = "ok"
+            outcome = outcome or "ok"
         elif isinstance(error, trio.Cancelled | BaseExceptionGroup):
             outcome = "cancelled"
         else:
@@ -304,38 +306,39 @@ class Utterance:
 
 
 class ObservedTools:
-    """The functions on the server."""
+    """The functions on the server, those that there are when the conversation begins."""
 
     def __init__(self, inner: ToolBox, watch: Watch) -> None:
         self.inner, self.watch = inner, watch
+        self._tools = inner.tools()
         self._host: DeferredHost | None = None
 
     def tools(self) -> tuple[Tool, ...]:
         """What to declare to the model."""
-        return self.inner.tools()
+        return self._tools
 
-    async def call(self, call: ToolCall, host: ToolHost) -> str:
+    async def call(self, call: ToolCall, host: ToolHost) -> ToolResult:
         """Run one call. What it asks of the conversation is done when it returns."""
         if self._host is None:
             self._host = DeferredHost(host)
         deferred = self._host
         account = self.watch.call("tool", call.name, request_digest_of(call), call.arguments)
-        error: BaseException | None = None
+        outcome, error = "", None
         try:
             done = await self.watch.seam.seam(lambda: self._call(call, deferred), lambda done: done)
             deferred.carry_out(done.host)
-            return done.text
+            outcome = done.outcome
+            return ToolResult(done.text, done.outcome)
         except BaseException as raised:
             error = raised
             raise
         finally:
-            account.over(error)
+            account.over(error, outcome)
 
     async def _call(self, call: ToolCall, host: DeferredHost) -> tape.ToolDone:
-        try:
-            return tape.ToolDone(await self.inner.call(call, host), host.asked())
-        finally:
-            host.forget()
+        asking = host.listen()
+        result = await self.inner.call(call, host)
+        return tape.ToolDone(result.text, host.asked(asking), result.outcome)
 
 
 def request_digest_of(call: ToolCall) -> str:
@@ -343,29 +346,56 @@ def request_digest_of(call: ToolCall) -> str:
     return tape.digest(f"{call.name} {call.arguments}")
 
 
+class Ask(msgspec.Struct):
+    """Something to say later that a tool asked for."""
+
+    after_s: float
+    text: str
+    number: int = 0
+    """Counts what the conversation has been asked for, from 1; 0: the tool is not back yet."""
+    called_off: bool = False
+
+
+_asking: ContextVar[list[Ask]] = ContextVar("asking")
+"""What the tool that is running asks for. Each runs in a task of its own."""
+
+
 class DeferredHost:
-    """The conversation as a tool sees it. A tool runs outside: what it asks for is done when it is back."""
+    """The conversation as tools see it. A tool runs outside: what it asks for is done when it is back."""
 
     def __init__(self, host: ToolHost) -> None:
         self._host = host
-        self._waiting: list[tape.HostCall] = []
         self._promised = self._made = 0
         self._call_off: dict[int, Callable[[], None]] = {}
 
+    def listen(self) -> list[Ask]:
+        """A tool begins: what it asks for is collected here."""
+        asking: list[Ask] = []
+        _asking.set(asking)
+        return asking
+
     def say_later(self, after_s: float, text: str) -> Callable[[], None]:
         """Speak `text` after that many seconds."""
-        self._waiting.append(tape.HostCall(after_s, text))
-        self._promised += 1
-        number = self._promised
-        return lambda: self._waiting.append(tape.HostCall(cancels=number))
+        ask = Ask(after_s, text)
+        _asking.get([]).append(ask)
 
-    def asked(self) -> tuple[tape.HostCall, ...]:
-        """What waits to be carried out."""
-        return tuple(self._waiting)
+        def call_off() -> None:
+            ask.called_off = True
+            _asking.get([]).append(ask)
 
-    def forget(self) -> None:
-        """The tool is back: what it asked for is on its way, or it failed and nothing is to be done."""
-        self._waiting.clear()
+        return call_off
+
+    def asked(self, asking: list[Ask]) -> tuple[tape.HostCall, ...]:
+        """The tool is back: what is to be carried out now."""
+        calls = []
+        for ask in asking:
+            if ask.called_off and ask.number:
+                calls.append(tape.HostCall(cancels=ask.number))
+            elif not ask.called_off:
+                self._promised += 1
+                ask.number = self._promised
+                calls.append(tape.HostCall(ask.after_s, ask.text))
+        return tuple(calls)
 
     def carry_out(self, asked: tuple[tape.HostCall, ...]) -> None:
         """Do what was asked for."""
