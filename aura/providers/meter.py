@@ -20,7 +20,7 @@ Counted = Literal[
 Measured = Literal["provider_ttft_seconds", "provider_call_seconds", "throttle_wait_seconds"]
 Shown = Literal["provider_healthy", "breaker_state", "rate_left", "throttle_waiting", "cache_bytes"]
 
-BREAKER_STATES = {"closed": 0, "half_open": 1, "open": 2}
+BREAKER_STATES = {"closed": 0, "half_open": 1, "probing": 1, "open": 2}
 """How `breaker_state` shows them."""
 
 
