@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -37,15 +37,33 @@ class OpenAISettings(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_effort: str = "none"
     """How long the model thinks before it speaks: none, minimal, low, … Empty: not sent (for other servers)."""
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
-    """Sampling temperature. Not set: the engine's own."""
+    """Sampling temperature. Not set: the engine's own. OpenAI takes it only with reasoning_effort none."""
+    verbosity: Literal["", "low", "medium", "high"] = ""
+    """How much the model says. Empty: not sent."""
+    service_tier: Literal["", "auto", "default", "flex", "scale", "priority", "fast"] = ""
+    """Which queue to wait in; fast and priority cost double, flex half. Empty: not sent."""
+    safety_identifier: str = ""
+    """A hash that stands for your user at the engine's abuse watch. Empty: not sent."""
+    prompt_cache_key: str = "auto"
+    """Groups requests that begin alike, for the engine's cache. auto: a hash of instructions and tools. Empty: not sent."""
+    chat_extra: dict[str, Any] = {}
+    """Further fields of the chat request, just as the engine wants them."""
+    tools: bool = True
+    """Let the model call functions. Some local models and servers refuse requests that declare any."""
+    starts_thinking: bool = False
+    """The answer begins inside of a thought that </think> ends, as some templates of reasoning models have it."""
     max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
     """Name of the request field that limits an answer; older servers know max_tokens only."""
     ask_usage: bool = True
     """Ask for token counts at the end of an answer (stream_options); some small servers refuse the field."""
     openai_only_fields: bool = True
-    """Send fields that only OpenAI knows (include_obfuscation: false saves a third of the bytes)."""
+    """Ask OpenAI not to pad its events (include_obfuscation: false saves a third of the bytes)."""
     first_token_timeout_s: Seconds = 15.0
     """Longest wait for the first piece of an answer. A local server that loads a model first needs more."""
+    probe_timeout_s: Seconds = 5.0
+    """Longest wait for the answer of a health check."""
+    concurrency: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Most requests at a time; further ones wait in a fair queue. 0: no limit of our own."""
     first_audio_timeout_s: Seconds = 10.0
     """Longest wait for the first audio of a sentence."""
     stall_timeout_s: Seconds = 8.0
@@ -80,6 +98,8 @@ class CompatibleSettings(OpenAISettings, frozen=True, kw_only=True):
     max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_tokens"
     """Name of the request field that limits an answer."""
     openai_only_fields: bool = False
-    """Send fields that only OpenAI knows."""
+    """Ask the server not to pad its events, as only OpenAI does."""
+    prompt_cache_key: str = ""
+    """Groups requests that begin alike, for the engine's cache. Empty: not sent, as many servers refuse it."""
     first_token_timeout_s: Seconds = 60.0
     """Longest wait for the first piece of an answer; a server may load the model first."""
