@@ -22,7 +22,7 @@ from aura.core.ports import ChatItem, ChatRequest, TextDelta
 from aura.providers.http import Answer, Http
 from aura.providers.openai.chat_request import encode, leave_out, refused_field, wire_request
 from aura.providers.openai.chunks import Chunk, Delta, Groq, Usage, decode_chunk, read_usage, text_of, thought_chars
-from aura.providers.openai.common import check, headers, read_refusal, request_id, warm_up
+from aura.providers.openai.common import headers, probe, read_refusal, request_id, warm_up
 from aura.providers.openai.errors import from_http, from_payload, parse
 from aura.providers.openai.limits import Limits
 from aura.providers.openai.settings import OpenAISettings
@@ -41,8 +41,6 @@ REASONS: dict[str, Reason] = {"length": "length", "content_filter": "content_fil
 
 class OpenAIChat:
     """A chat model behind `/chat/completions`."""
-
-    probe_path = "/models"
 
     def __init__(self, settings: OpenAISettings, http: Http, *, name: str = "openai") -> None:
         self.name = name
@@ -63,7 +61,7 @@ class OpenAIChat:
 
     async def probe(self) -> None:
         """Whether key and server are good. Raises ProviderError."""
-        await check(self.name, self._endpoint, self.probe_path, self._headers, self._settings.probe_timeout_s)
+        await probe(self.name, self._endpoint, self._headers, self._settings)
 
     @asynccontextmanager
     async def reply(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[ChatItem]]:

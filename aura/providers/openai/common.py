@@ -11,7 +11,7 @@ import trio
 from aura.core.errors import ProviderError
 from aura.providers.http import Answer, Endpoint
 from aura.providers.openai.errors import MAX_ERROR_BYTES, from_http, from_status
-from aura.providers.openai.settings import OpenAISettings
+from aura.providers.openai.settings import CompatibleSettings, OpenAISettings
 
 log = structlog.get_logger()
 MAX_CHECK_BYTES = 4 * 1024 * 1024
@@ -48,13 +48,27 @@ def request_id(answer: Answer) -> dict[str, str]:
     return {"request_id": found} if found else {}
 
 
-async def check(name: str, endpoint: Endpoint, path: str, sent: httpx.Headers, timeout_s: float) -> bytes:
+async def probe(name: str, endpoint: Endpoint, sent: httpx.Headers, settings: OpenAISettings) -> None:
+    """The health check of all parts. A small server may not know the path, but then it has answered."""
+    small = isinstance(settings, CompatibleSettings)
+    await check(name, endpoint, settings.probe_path, sent, settings.probe_timeout_s, unknown_is_fine=small)
+
+
+async def check(
+    name: str,
+    endpoint: Endpoint,
+    path: str,
+    sent: httpx.Headers,
+    timeout_s: float,
+    *,
+    unknown_is_fine: bool = False,
+) -> bytes:
     """GET something cheap that needs the key: the way to find out whether key and server are good."""
     deadline = trio.current_time() + timeout_s
     try:
         answer = await endpoint.get(path, sent, timeout_s)
         try:
-            if answer.status != 200:
+            if answer.status != 200 and not (unknown_is_fine and answer.status in (404, 405)):
                 raise await refusal(name, answer, deadline)
             return await answer.read_all(deadline, MAX_CHECK_BYTES)
         finally:
