@@ -292,6 +292,7 @@ CLOSES: list[tuple[int, str, type[errors.ProviderError]]] = [
     (1011, "", errors.Unavailable),
     (1011, "NET-0001: no audio within 10 s", errors.StreamCut),
     (1013, "", errors.Unavailable),
+    (1002, "invalid", errors.StreamCut),
     (1003, "", errors.BadRequest),
     (4001, "", errors.AuthFailed),
     (4029, "", errors.RateLimited),
@@ -335,7 +336,7 @@ async def test_a_cut_or_broken_connection_is_an_error(case: str) -> None:
             await trio.sleep_forever()
 
     async with dialled(script) as ws:
-        with pytest.raises(errors.StreamCut, match="cut"):
+        with pytest.raises(errors.StreamCut, match="connection was"):
             await ws.receive(trio.current_time() + 1)
         with pytest.raises(errors.StreamCut):
             await ws.send("more")

@@ -42,9 +42,7 @@ QUEUE_MESSAGES = 16
 Refusal = Callable[[str, int, Mapping[str, str], bytes], ProviderError]
 
 BY_CLOSE_CODE: dict[int, type[ProviderError]] = {
-    1002: BadRequest,
     1003: BadRequest,
-    1007: BadRequest,
     1008: AuthFailed,
     1009: BadRequest,
     1010: BadRequest,
@@ -74,7 +72,8 @@ BY_REASON: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
     (re.compile(r"DATA-\d|decode|invalid|unsupported|malformed|too (large|long|big)", re.I), BadRequest),
 )
 """What the reason of a close says more exactly than its code: 1008 is used for nearly everything."""
-NEVER_BY_REASON = (1000, 1001, 1005, 1006)
+NEVER_BY_REASON = (1000, 1001, 1002, 1005, 1006, 1007)
+"""1002 and 1007 also stand for what we ourselves could not read of the engine's frames."""
 
 
 class WsLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -392,4 +391,4 @@ def from_close(name: str, code: int, reason: str) -> ProviderError:
         kind = next((found for pattern, found in BY_REASON if pattern.search(reason)), kind)
     if code == 1006:
         return build(kind, name, "the connection was cut")
-    return build(kind, name, f"the engine closed the connection with {code}: {reason or 'no reason given'}")
+    return build(kind, name, f"the connection was closed with {code}: {reason or 'no reason given'}")
