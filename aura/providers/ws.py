@@ -9,7 +9,6 @@ open after the peer's close). 88-98 µs per message of 1.3 KB.
 from __future__ import annotations
 
 import math
-import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -22,58 +21,16 @@ import trio
 import trio_websocket
 from wsproto.utilities import LocalProtocolError
 
-from aura.core.errors import (
-    AuthFailed,
-    BadRequest,
-    ProviderError,
-    QuotaExhausted,
-    RateLimited,
-    StreamCut,
-    TimedOut,
-    Unavailable,
-)
+from aura.core.errors import BadRequest, ProviderError, StreamCut, TimedOut, Unavailable
 from aura.providers.http import Endpoint
 from aura.providers.openai.errors import build, from_status
+from aura.providers.ws_errors import from_close
 
 log = structlog.get_logger()
 RECEIVE_BYTES = 32 * 1024
 QUEUE_MESSAGES = 16
 """Messages that are read ahead of whoever receives; then the engine is made to wait."""
 Refusal = Callable[[str, int, Mapping[str, str], bytes], ProviderError]
-
-BY_CLOSE_CODE: dict[int, type[ProviderError]] = {
-    1003: BadRequest,
-    1008: AuthFailed,
-    1009: BadRequest,
-    1010: BadRequest,
-    1011: Unavailable,
-    1012: Unavailable,
-    1013: Unavailable,
-    1014: Unavailable,
-    3000: AuthFailed,
-    3003: AuthFailed,
-    4001: AuthFailed,
-    4002: QuotaExhausted,
-    4003: AuthFailed,
-    4029: RateLimited,
-    4401: AuthFailed,
-    4402: QuotaExhausted,
-    4403: AuthFailed,
-    4429: RateLimited,
-}
-"""RFC 6455 7.4, IANA's registry and what vendors use of 4000-4999. All others: the connection was cut."""
-
-BY_REASON: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
-    (re.compile(r"inactiv|idle|NET-\d|session.{0,20}(expired|time)", re.I), StreamCut),
-    (re.compile(r"quota|credit|funds|billing|spend", re.I), QuotaExhausted),
-    (re.compile(r"concurren|rate.?limit|too many|max_active|throttl|overflow|exhausted", re.I), RateLimited),
-    (re.compile(r"busy|overload|unavailable|internal", re.I), Unavailable),
-    (re.compile(r"auth|api.?key|forbidden|permission|denied", re.I), AuthFailed),
-    (re.compile(r"DATA-\d|decode|invalid|unsupported|malformed|too (large|long|big)", re.I), BadRequest),
-)
-"""What the reason of a close says more exactly than its code: 1008 is used for nearly everything."""
-NEVER_BY_REASON = (1000, 1001, 1002, 1005, 1006, 1007)
-"""1002 and 1007 also stand for what we ourselves could not read of the engine's frames."""
 
 
 class WsLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -382,13 +339,3 @@ def _most_telling(group: BaseExceptionGroup[BaseException]) -> BaseException:
         else:
             leaves.append(error)
     return next((error for error in leaves if not isinstance(error, trio.Cancelled)), leaves[0])
-
-
-def from_close(name: str, code: int, reason: str) -> ProviderError:
-    """The error for the end of a connection that was still needed."""
-    kind = BY_CLOSE_CODE.get(code, StreamCut)
-    if code not in NEVER_BY_REASON:
-        kind = next((found for pattern, found in BY_REASON if pattern.search(reason)), kind)
-    if code == 1006:
-        return build(kind, name, "the connection was cut")
-    return build(kind, name, f"the connection was closed with {code}: {reason or 'no reason given'}")
