@@ -121,8 +121,7 @@ class ToolFinished(ReplyEvent, frozen=True, tag=True):
 
     name: str
     outcome: ToolOutcome = "ok"
-    ms: int = 0
-    """How long it ran."""
+    took_ms: int = 0
 
 
 class FunctionRequested(ReplyEvent, frozen=True, tag=True):

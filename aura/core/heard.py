@@ -95,8 +95,8 @@ class Ledger:
         `text` is what is shown of it, with the white space that leads it; `spoken` what was asked of the voice (left
         out: the speakable form of `text`); `words` are positions in `spoken` and seconds since the beginning of the
         sentence's audio. `first` begins a new sentence; `last` says that its length is now known. A sentence that
-        cannot be said is entered with no samples, first and last. `filler` is no part of what `answer` tells. One that is followed by another without having been
-        completed keeps only the words that sounded.
+        cannot be said is entered with no samples, first and last. One that is followed by another without having been
+        completed keeps only the words that sounded. A `filler` is left out by `answer`.
         """
         if first or not self._said:
             self._close_last()
@@ -129,14 +129,12 @@ class Ledger:
 
     def answer(self, samples: int) -> str:
         """The words heard after that many samples, without fillers."""
-        index = self._index(samples) if self._said else -1
-        whole = [before.text for before in self._said[: max(0, index)] if not before.filler]
-        part = (
-            ""
-            if index < 0 or self._said[index].filler
-            else self._part(self._said[index], samples - self._starts[index])
-        )
-        return "".join([*whole, part])
+        if not self._said:
+            return ""
+        index = self._index(samples)
+        said = self._said[index]
+        whole = [before.text for before in self._said[:index] if not before.filler]
+        return "".join(whole) + ("" if said.filler else self._part(said, samples - said.start))
 
     def _close_last(self) -> None:
         if self._said and not self._said[-1].done:

@@ -165,7 +165,7 @@ class ToolRuns:
                 run.began = trio.current_time()
                 self._tell(ev.ToolCalled(run.owner, run.call.name))
                 if run.tool.finishes:
-                    self._dialogue.tool(run.order.reply, run.order.turn, run.call)
+                    self._dialogue.own_tool(run.order.reply, run.order.turn, run.call)
                 result = await self._call(run, run.tool.deadline_s or settings.tool_s)
             if not run.scope.cancel_called:  # else it came too late
                 run.result = result
@@ -174,15 +174,13 @@ class ToolRuns:
         if run.began is not None:
             self._over(run, round((trio.current_time() - run.began) * 1000))
 
-    def _over(self, run: Run, ms: int) -> None:
+    def _over(self, run: Run, took_ms: int) -> None:
         result = run.result
         if run.tool.finishes:
             self._dialogue.tool_output(run.call.id, result.text)
         elif result.outcome != "cancelled":
-            self._dialogue.tool(run.order.reply, run.order.turn, run.call, result.text)
-        if result.outcome not in ("ok", "cancelled"):
-            log.info("tool.not_done", tool=run.call.name, outcome=result.outcome, ms=ms)
-        self._tell(ev.ToolFinished(run.owner, run.call.name, result.outcome, ms))
+            self._dialogue.own_tool(run.order.reply, run.order.turn, run.call, result.text)
+        self._tell(ev.ToolFinished(run.owner, run.call.name, result.outcome, took_ms))
 
     async def _call(self, run: Run, deadline_s: float) -> ToolResult:
         name = run.call.name

@@ -49,7 +49,7 @@ class Filler:
         clock: PlayClock,
         spoken: Spoken,
         choose: Choice,
-        tool_runs: Callable[[], bool],
+        tool_runs: Callable[[], object],
     ) -> None:
         self._settings, self._gate, self._clock = settings, gate, clock
         self._spoken, self._choose, self._tool_runs = spoken, choose, tool_runs

@@ -102,7 +102,8 @@ def _made(
     description = " ".join((inspect.getdoc(function) or "").split())
     if blocking and (host_name or inspect.iscoroutinefunction(function)):
         raise TypeError(f"a blocking tool is a plain function without the conversation: {name}")
-    declared = Tool(name, description, _schema(arguments), deadline_s, finishes, repeats)
+    seconds = None if deadline_s is None else float(deadline_s)  # it comes back from a tape as one
+    declared = Tool(name, description, _schema(arguments), seconds, finishes, repeats)
     return ToolFunction(declared, arguments, function, host_name, blocking)
 
 

@@ -35,7 +35,8 @@ from aura.core.ports import (
     ToolResult,
     Transcript,
 )
-from aura.providers.observed import request_digest, request_digest_of
+from aura.providers.observed import request_digest
+from aura.providers.observed_tools import request_digest_of
 from aura.storage.tapes import Sounds, Tape
 from aura.tools.replay.turnstile import provider_error
 
