@@ -324,6 +324,35 @@ async def test_words_before_a_call_are_spoken_while_it_runs(autojump_clock: Mock
         assert scene.history()[-1] == ("assistant", "Good.  I look it up. There it is.")
 
 
+async def test_words_of_a_reply_that_is_read_are_shown_before_and_after_the_call(autojump_clock: MockClock) -> None:
+    answers = [["I look it up.", call("look_up", what="x", seconds=6)], "There it is."]
+    async with stage(answers, tools=Workshop().box, options={"output_modalities": ["text"]}) as scene:
+        await asks(scene)
+        await scene.user.silent(2.0)
+        assert [m["delta"] for m in scene.messages("response.output_text.delta")] == ["I look it up."]
+        await scene.user.until("idle")
+        shown = "".join(m["delta"] for m in scene.messages("response.output_text.delta"))
+        assert shown.strip() == "I look it up. There it is."
+        assert not [fact for fact in scene.facts if isinstance(fact.event, ev.FillerSaid)]
+
+
+async def test_a_tool_that_will_not_stop_is_not_listened_to(autojump_clock: MockClock) -> None:
+    @tool
+    async def stubborn() -> str:
+        """Go on whatever happens."""
+        with trio.CancelScope(shield=True):
+            await trio.sleep(5)
+        return "too late"
+
+    async with stage([[call("stubborn")], "Else."], tools=Toolbox(stubborn), setup=Setup(think=QUIET)) as scene:
+        await asks(scene)
+        await interrupt(scene)
+        await scene.user.silent(8.0)
+        late = scene.fact(ev.ToolFinished)
+        assert (late.event.outcome, late.step.verdict) == ("cancelled", "late")  # type: ignore[attr-defined]
+        assert "too late" not in str(scene.session.dialogue.messages())
+
+
 async def test_a_conversation_that_ends_leaves_nothing_running(autojump_clock: MockClock) -> None:
     shop = Workshop()
     calls = [call("look_up", what="x", seconds=8), call("book", "call_2", what="y", seconds=15)]
