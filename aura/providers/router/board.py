@@ -38,6 +38,10 @@ LEARNED = 8
 Why = Literal["first", "hedge", "failover", "retry", "continue"]
 
 
+class BudgetUsedUp(QuotaExhausted):
+    """The conversation, or its tenant, can pay for nothing more."""
+
+
 class Line:
     """One engine and model that can be asked."""
 
@@ -115,7 +119,7 @@ class Board:
     def lines(self, part: Part, talk: Talk, query: Query, size: int) -> list[Line]:
         """The engines that can do it, the best first; never none. `size` is what goes in: tokens or letters.
 
-        Raises QuotaExhausted when the conversation may use none of them.
+        Raises BudgetUsedUp, or QuotaExhausted when its tenant may use none of them.
         """
         own = [line for line in self._lines[part] if not line.last_resort]
         rest = [line for line in self._lines[part] if line.last_resort]
@@ -124,7 +128,7 @@ class Board:
         now = trio.current_time()
         sticky = talk.sticky.get(part, "")
         budget = Budget(
-            left_usd=self._left_usd(talk),
+            left_usd=None if part == "stt" else self._left_usd(talk),  # who cannot be heard cannot be told why
             allowed=talk.allowed,
             today=self.spending.today(),
             cached_with=sticky,
@@ -136,7 +140,8 @@ class Board:
         found = [self.by_key[part, scored.candidate.key] for scored in choice.order] + rest
         if not found:
             why = ", ".join(f"{no.key}: {no.reason}" for no in choice.rejected)
-            raise QuotaExhausted(f"no {part} engine may be used for this conversation ({why})", provider="aura")
+            poor = any(no.reason == "budget" for no in choice.rejected)
+            raise (BudgetUsedUp if poor else QuotaExhausted)(f"no {part} engine may be used for this conversation ({why})", provider="aura")
         return found
 
     def hedge_after_s(self, line: Line, company: Line) -> float:
@@ -164,11 +169,6 @@ class Board:
         settings = self.settings
         daily = settings.tenant_usd_per_day if talk.tenant else 0.0
         return self.spending.left(talk.tenant, talk.ident, daily or None, settings.conversation_usd or None)
-
-    def over_budget(self, talk: Talk) -> bool:
-        """Whether the conversation, or its tenant, may spend nothing more."""
-        left = self._left_usd(talk)
-        return left is not None and left <= 0
 
     def price(self, line: Line, usage: Usage) -> float | None:
         """What that costs; None: not known."""

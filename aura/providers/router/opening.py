@@ -26,11 +26,12 @@ from aura.providers.meter import UNMETERED, Meter
 from aura.providers.registry import Chosen
 from aura.providers.router.board import Board, Line, Talk
 from aura.providers.router.chat import RoutedChat
+from aura.providers.router.facts import facts_of
 from aura.providers.router.hearing import RoutedStt
 from aura.providers.router.settings import RouterSettings
 from aura.providers.router.spending import Spending
 from aura.providers.router.voice import RoutedVoice
-from aura.providers.routing_data import model_facts, prices, rules
+from aura.providers.routing_data import prices, rules
 from aura.providers.throttle import Throttle, ThrottleSettings
 
 log = structlog.get_logger()
@@ -170,11 +171,12 @@ def _line(
     last_resort: bool,
 ) -> Line:
     vendor = vendor_of(part, one)
-    facts = model_facts(part, vendor, one.model)
+    model = one.model or getattr(engine, "model", "")
+    facts = facts_of(part, vendor, model, settings.models)
     free = one.kind in ("offline", "compatible")
-    price = table.find(vendor, one.model, part)
+    price = table.find(vendor, model, part)
     candidate = Candidate(
-        key=one.key, provider=one.name, model=one.model, part=part, quality=facts.quality, tools=facts.tools,
+        key=f"{one.name}/{model}" if model else one.name, provider=one.name, model=model, part=part, quality=facts.quality, tools=facts.tools,
         languages=facts.languages, price=price, free=free and price is None, local=free,
         shutdown_on=price.shutdown_on if price else "", expected_ttft_s=facts.ttft_s,
     )  # fmt: skip
