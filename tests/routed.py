@@ -109,8 +109,12 @@ def board_of(
     lines = []
     for engine in (*engines, *([last_resort] if last_resort else [])):
         spare = engine is last_resort
-        price = Price(provider=engine.name, model="m", part=part, input=usd, output=usd, per_1m_chars=usd, per_minute=usd)
-        candidate = Candidate(key=f"{engine.name}/m", provider=engine.name, model="m", part=part, price=price, free=spare)
+        price = Price(
+            provider=engine.name, model="m", part=part, input=usd, output=usd, per_1m_chars=usd, per_minute=usd
+        )
+        candidate = Candidate(
+            key=f"{engine.name}/m", provider=engine.name, model="m", part=part, price=price, free=spare
+        )
         tracker = Tracker(HealthSettings(), breaker or BreakerSettings())
         throttle = Throttle(ThrottleSettings(), engine.name)
         lines.append(Line(part, engine.name, engine, candidate, tracker, throttle, last_resort=spare))

@@ -6,7 +6,7 @@ A conversation's side is `Talk`. Nothing here waits.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 Basis = Literal["stated", "priced", "guessed"]
-"""Where a cost is from: the engine said it, or it is what the engine counted times the table's price, or our own count."""
+"""Where a cost is from: the engine said it, the engine counted and the table has the price, or we counted."""
 LEARNED = 8
 """So many measurements make an engine's own 95th percentile count."""
 Why = Literal["first", "hedge", "failover", "retry", "continue"]
@@ -140,8 +140,8 @@ class Board:
         found = [self.by_key[part, scored.candidate.key] for scored in choice.order] + rest
         if not found:
             why = ", ".join(f"{no.key}: {no.reason}" for no in choice.rejected)
-            poor = any(no.reason == "budget" for no in choice.rejected)
-            raise (BudgetUsedUp if poor else QuotaExhausted)(f"no {part} engine may be used for this conversation ({why})", provider="aura")
+            kind = BudgetUsedUp if any(no.reason == "budget" for no in choice.rejected) else QuotaExhausted
+            raise kind(f"no {part} engine may be used for this conversation ({why})", provider="aura")
         return found
 
     def hedge_after_s(self, line: Line, company: Line) -> float:
@@ -195,9 +195,7 @@ class Board:
         if leg.ticket:
             self._moved(part, line, line.tracker.first(leg.ticket, now))
 
-    def settle(
-        self, talk: Talk, part: Part, leg: Leg[Any], outcome: str, usd: float | None, basis: Basis
-    ) -> None:
+    def settle(self, talk: Talk, part: Part, leg: Leg[Any], outcome: str, usd: float | None, basis: Basis) -> None:
         """An engine's part in a request is over."""
         line, now = leg.line, trio.current_time()
         line.calls[outcome] = line.calls.get(outcome, 0) + 1

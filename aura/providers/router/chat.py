@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
 import msgspec
 import structlog
 
 from aura.core.ports import ChatItem, ChatModel, ChatRequest, Finished, TextDelta, ToolCall
-from aura.core.routing.continuing import Continuing, continuation
 from aura.core.routing.choose import Part
+from aura.core.routing.continuing import Continuing, continuation
 from aura.core.routing.pricing import Usage
 from aura.providers.router.board import Basis, Board, BudgetUsedUp, Line, Talk
 from aura.providers.router.rescue import Leg, Rescue
-
 
 log = structlog.get_logger()
 LETTERS_PER_TOKEN = 4

@@ -41,7 +41,7 @@ def built_in() -> tuple[Facts, ...]:
 
 
 def facts_of(part: Part, vendor: str, model: str, own: Mapping[str, Mapping[str, object]]) -> Facts:
-    """The first row that fits; what the operator says of the model (`own`, by engine/model) wins. Raises ConfigError."""
+    """The first row that fits; what the operator says of it (`own`, by engine/model) wins. Raises ConfigError."""
     name = f"{vendor}/{model}"
     row = next(row for row in built_in() if row.part == part and fnmatchcase(name, row.name))
     for pattern, told in own.items():

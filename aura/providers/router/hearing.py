@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from types import TracebackType
+
 import msgspec
 import trio
 
@@ -171,7 +172,7 @@ class HearingCourse:
         await seat.ready.wait()
         if seat.error is not None or seat.hearing is None:
             self._heard.current = None if self._heard.current is leg.line else self._heard.current
-            raise seat.error if seat.error is not None else AssertionError("a seat without an engine")
+            raise seat.error or AssertionError("a seat without an engine")
         self._bills[leg] = seat.take_bill(self._size)
 
         async def words(hearing: Hearing) -> AsyncGenerator[Transcript, None]:
