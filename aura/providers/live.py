@@ -7,6 +7,7 @@ somewhere else, is the router's matter: it keeps the audio.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -250,8 +251,7 @@ class Utterance:
             while True:
                 batch = self._next_batch()
                 if batch is None:
-                    quiet_s = dialect.idle_s if dialect.ready and not audio.end_sent else float("inf")
-                    batch = () if await audio.news(quiet_s) else dialect.idle()
+                    batch = await self._wait_or_idle()
                 for message in batch:
                     await ws.send(message)
                 if dialect.over and audio.end_sent:
@@ -259,6 +259,17 @@ class Utterance:
                 self._tell()
         except ProviderError as error:
             log.debug("stt.not_sent", provider=self._line.name, code=error.code)
+
+    async def _wait_or_idle(self) -> Sequence[Wire]:
+        """Wait for something to send. When nothing has been fed for a while: the rest of the audio, and what the
+        engine wants then."""
+        audio, dialect = self._audio, self._dialect
+        fed = audio.fed
+        quiet_s = dialect.idle_s if dialect.ready and not audio.end_sent else math.inf
+        if await audio.news(quiet_s) or audio.fed != fed:
+            return ()
+        rest = audio.take(self._frame, partly=True)
+        return (*(dialect.audio(rest) if rest else ()), *dialect.idle())
 
     def _next_batch(self) -> Sequence[Wire] | None:
         """What is to be sent next, in order: audio, then what was asked for after it."""
@@ -268,7 +279,7 @@ class Utterance:
         if piece := audio.take(self._frame):
             return dialect.audio(piece)
         if audio.end_wanted and not audio.end_sent:
-            audio.end_sent = True
+            audio.end_sent = dialect.ending = True
             return dialect.end()
         if audio.finish_wanted:
             audio.finish_wanted, audio.finished_at = False, audio.fed
@@ -309,9 +320,9 @@ class Outbox:
         if len(self._waiting) >= enough:
             self._news.set()
 
-    def take(self, frame: int) -> bytes:
+    def take(self, frame: int, *, partly: bool = False) -> bytes:
         """The next piece to send: a whole frame, or the rest if something is to be asked after it."""
-        if len(self._waiting) < frame and not (self.finish_wanted or self.end_wanted):
+        if len(self._waiting) < frame and not (partly or self.finish_wanted or self.end_wanted):
             return b""
         piece = bytes(self._waiting[:frame])
         del self._waiting[:frame]

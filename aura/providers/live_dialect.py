@@ -55,6 +55,8 @@ class Dialect:
         """Whether audio may be sent: some engines greet first."""
         self.settled = False
         """Whether all that was sent has been understood, as far as the engine tells (after `finish` if it does)."""
+        self.ending = False
+        """Whether `end` was asked."""
         self.over = False
         """Whether the engine has said all that it will say after `end`."""
         self.confidence: float | None = None
