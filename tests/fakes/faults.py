@@ -157,6 +157,7 @@ INSTEAD: dict[str, tuple[str, Callable[[Call], Answer]]] = {
     "not_found": ("404 model_not_found", refused_as("not_found")),
     "context_length": ("400 context_length_exceeded", refused_as("context_length")),
     "validation": ("422 (FastAPI list at ElevenLabs)", refused_as("validation")),
+    "ws_401": ("ws: 401 at the handshake", lambda call: document(call.seen.kind, {"error": "Unauthorized"}, 401)),
     "rst": ("reset before any answer", lambda call: Answer(call.seen.kind, after="reset", framing="none")),
 }  # fmt: skip
 
@@ -365,8 +366,10 @@ IN_DIALECT = {
     "zero_wav_length": "tts: WAV with 0 as its length",
     "late_audio": "ws tts: more audio of a context that is closed",
     "no_final": "ws tts: isFinal never comes",
+    "relative_times": "tts: ElevenLabs' times per line, not from the beginning",
+    "no_alignment": "tts: alignment is null",
+    "rewords": "ws tts: OpenAI's speaking model says something else than it was given",
     "other_spelling": "ws tts: the other spelling of every field that has two",
-    "error_then_alive": "ws: an error message, then everything as usual",
     "too_many_concurrent": "429 too_many_concurrent_requests",
     "system_busy": "429 system_busy (ElevenLabs)",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -122,19 +122,33 @@ GATES: dict[str, tuple[str, Callable[[Call], Gate | None]]] = {
     "ws_1000": ("ws: close 1000 in mid-audio", lambda call: after(call.option("chunks", 1), closing(1000, ""))),
     "ws_1008": ("ws: close 1008 in mid-audio", lambda call: after(call.option("chunks", 1), closing(1008, "policy"))),
     "ws_1011": ("ws: close 1011 in mid-audio", lambda call: after(call.option("chunks", 1), closing(1011, "internal"))),
-    "ws_401": ("ws: 401 at the handshake", lambda _: None),
     "ping_unanswered": ("ws: pings are not answered", lambda _: None),
     "inactivity_close": ("ws: closed after 0.2 s without a message (idle_s=)", lambda _: None),
+    "ws_error": ("ws: an error message (kind=, default quota), then closed", lambda _: None),
+    "error_then_alive": ("ws: an error message (kind=), then everything as usual", lambda _: None),
+    "unknown_events": ("events and messages that nobody knows", lambda _: between_unknown),
 }
 
 
-async def gate(call: Call, socket: Socket) -> None:
-    """Put the fault between the dialect and the wire, and accept."""
-    vendor = call.vendor.fakes.world.idle_s.get(call.vendor.name)
-    socket.idle_s = vendor if vendor is not None else float("inf")
-    if call.fault and call.fault.name in GATES:
-        socket.gate = GATES[call.fault.name][1](call)
-        socket.answers_pings = not call.has("ping_unanswered")
-        if call.has("inactivity_close"):
-            socket.idle_s = call.option("idle_s", 0.2)
+async def between_unknown(socket: Socket, data: bytes, content: bool) -> None:
+    """A message of a type that did not exist yesterday before each."""
+    await socket.raw(frame(TEXT, b'{"type": "x.new_thing", "message_type": "x_new", "x": [1]}') + data)
+
+
+async def gate(call: Call, socket: Socket, in_band: Callable[[str], tuple[dict[str, Any], int]]) -> bool:
+    """Put the fault between the dialect and the wire, and accept. False: the conversation is over already."""
+    socket.idle_s = call.world.idle_s.get(call.vendor.name, float("inf"))
+    name = call.fault.name if call.fault else ""
+    if name in GATES:
+        socket.gate = GATES[name][1](call)
+        socket.answers_pings = name != "ping_unanswered"
+    if name == "inactivity_close":
+        socket.idle_s = call.option("idle_s", 0.2)
     await socket.accept()
+    if name in ("ws_error", "error_then_alive"):
+        message, code = in_band(call.option("kind", "quota" if name == "ws_error" else "validation"))
+        await socket.send(message)
+        if name == "ws_error":
+            await socket.close(call.option("code", code))
+            return False
+    return True

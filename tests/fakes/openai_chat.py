@@ -104,7 +104,9 @@ class Stream:
             yield self.chunk({"tool_calls": delta})
         if not call.has("no_finish"):
             finish = said.finish or ("tool_calls" if said.tools and not call.has("tools_stop") else "stop")
-            yield self.chunk({}, None if call.has("finish_null") else finish)
+            last = self.chunk({}, None if call.has("finish_null") else finish)
+            extra = self.facts.get("extra")
+            yield last.replace(b"data: {", b"data: {" + json.dumps(extra).encode()[1:-1] + b", ") if extra else last
         if self.wants_usage:
             yield self.chunk(None)
         if call.has("unknown_events"):

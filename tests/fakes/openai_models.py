@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tests.fakes.faults import openai_error
 from tests.fakes.server import Call
 from tests.fakes.wire import Answer, document
 
@@ -19,6 +20,9 @@ MODELS: dict[str, list[dict[str, Any]]] = {
         {"id": "gpt-4o-mini-tts", "shutdown_date": "2027-01-06"},
         {"id": "gpt-realtime-2.1-mini", "shutdown_date": None},
     ],
+    "xai": [{"id": "grok-4.20-non-reasoning"}, {"id": "grok-4.7"}],
+    "ollama": [{"id": "llama3.2:3b", "owned_by": "library"}],
+    "vllm": [{"id": "Qwen/Qwen3-8B", "max_model_len": 32768}],
 }
 
 
@@ -63,18 +67,42 @@ def limits(call: Call) -> Answer | None:
     return None
 
 
-async def models(call: Call) -> Answer:
-    """GET /models."""
+def listed(call: Call) -> list[dict[str, Any]]:
+    """The models that there are."""
     names = call.vendor.state.get("models") or MODELS.get(call.vendor.dialect.facts.get("models", ""), [])
     base = {"object": "model", "created": 1790000000, "owned_by": call.vendor.name}
-    return document("models", {"object": "list", "data": [base | entry for entry in names]})
+    return [base | entry for entry in names]
+
+
+async def models(call: Call) -> Answer:
+    """GET /models."""
+    return document("models", {"object": "list", "data": listed(call)})
 
 
 async def model(call: Call) -> Answer:
     """GET /models/{id}."""
-    listed = (await models(call)).steps
-    body = b"".join(step for step in listed if isinstance(step, bytes))
-    return Answer("models", [body], content_type="application/json", framing="length")
+    for entry in listed(call):
+        if entry["id"] == call.names["id"]:
+            return document("models", entry)
+    status, body = call.vendor.dialect.refuse("not_found", "")
+    return document("models", body, status)
+
+
+async def health(call: Call) -> Answer:
+    """GET /health of local servers."""
+    return document("health", {"status": "ok"})
+
+
+def plain_error(kind: str, message: str = "") -> tuple[int, Any]:
+    """whisper.cpp's errors: a string."""
+    status, body = openai_error(kind, message)
+    return status, {"error": body["error"]["message"]}
+
+
+def in_band(kind: str) -> tuple[dict[str, Any], int]:
+    """On an open Realtime socket."""
+    _, body = openai_error(kind)
+    return {"type": "error", "event_id": "event_0", "error": body["error"]}, 1008
 
 
 def bearer(call: Call) -> Answer | None:

@@ -47,17 +47,20 @@ class Call:
 
 
 Http = Callable[[Call], Awaitable[Answer]]
-Ws = Callable[[Call, Socket], Awaitable[Answer | None]]
+Ws = Callable[[Call, Socket], Awaitable[None]]
+InBand = Callable[[str], tuple[dict[str, Any], int]]
 
 
 @dataclass
 class Route:
-    """An address and who answers there. A `Ws` handler may return an `Answer` to refuse, else it accepts."""
+    """An address and who answers there."""
 
     pattern: str
-    kind: str
+    kind: str | Callable[[Seen], str]
     http: Http | None = None
     ws: Ws | None = None
+    in_band: InBand | None = None
+    """Instead of the dialect's."""
 
     def __post_init__(self) -> None:
         self.regex = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", self.pattern))
@@ -72,8 +75,8 @@ class Dialect:
     refuse: Callable[[str, str], tuple[int, Any]] = faults.openai_error
     """Status and body for a kind of error: unauthorized, rate_limited, quota, error_500, overloaded."""
     check_key: Callable[[Call], Answer | None] = lambda _: None
-    in_band: frozenset[str] = frozenset()
-    """Errors that are told in a WebSocket that was accepted, not at the handshake."""
+    in_band: InBand = lambda kind: ({"type": "error", "message": kind}, 1011)
+    """The message that tells such an error on a WebSocket that is open, and the close code after it."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What tells servers of the same dialect apart."""
 
@@ -105,7 +108,8 @@ class Vendor(Server):
     def classify(self, seen: Seen) -> None:
         """The kind comes from the table, the fault from the request or from the plan."""
         route, _ = self.route(seen)
-        seen.vendor, seen.kind = self.name, route.kind if route else "unknown"
+        kind = route.kind if route else "unknown"
+        seen.vendor, seen.kind = self.name, kind(seen) if callable(kind) else kind
 
     def call(self, seen: Seen) -> tuple[Route | None, Call]:
         """Everything that a dialect wants to know."""
@@ -133,11 +137,13 @@ class Vendor(Server):
         if route is None:
             return document("unknown", self.dialect.refuse("not_found", f"No such address: {seen.path}")[1], 404)
         refusal = faults.instead(call) or self.dialect.check_key(call)
-        if refusal is not None and not (call.fault and call.fault.name in self.dialect.in_band):
+        if refusal is not None:
             return refusal
-        await faults.gate(call, ws)
+        if not await faults.gate(call, ws, route.in_band or self.dialect.in_band):
+            return None
         assert route.ws
-        return await route.ws(call, ws)
+        await route.ws(call, ws)
+        return None
 
     def run(self, nursery: trio.Nursery, port: int) -> None:
         """Listen."""

@@ -64,6 +64,8 @@ class Socket:
         self.idle_s = float("inf")
         """How long the client may send nothing; then the iteration ends."""
         self.timed_out = False
+        self.written = 0
+        """How often something was written."""
         self._handshake, self._rest = handshake, rest
         self._ws = Connection(ConnectionType.SERVER)
         self._lock = trio.Lock()
@@ -90,14 +92,16 @@ class Socket:
             raise Gone
         if content:
             self.seen.count()
+        written = self.written
         await (self.gate(self, data, content) if self.gate else self.raw(data))
-        if content:
+        if content and self.written > written:
             self.seen.chunks_sent += 1
 
     async def raw(self, data: bytes, pause_s: float | None = None) -> None:
         """Bytes as they are, past the gate; with a pause, one by one."""
         try:
             async with self._lock:
+                self.written += 1
                 if pause_s is None:
                     await self.stream.send_all(data)
                     return
