@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import aura.core.guards
     import aura.core.overlap
     import aura.core.pacing
+    import aura.core.routing.breaker
     import aura.core.sentences
     import aura.core.turns
     import aura.observe.logs
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     import aura.providers.offline.vad
     import aura.providers.openai.settings
     import aura.providers.router.settings
+    import aura.providers.throttle
     import aura.providers.xai.settings
     import aura.server.phone_settings
     import aura.server.settings
@@ -79,6 +81,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     assistant: aura.session.setup.ReplySettings
     engines: aura.providers.engine_settings.EngineSettings
     router: aura.providers.router.settings.RouterSettings
+    breaker: aura.core.routing.breaker.BreakerSettings
+    throttle: aura.providers.throttle.ThrottleSettings
     openai: aura.providers.openai.settings.OpenAISettings
     compatible: aura.providers.openai.settings.CompatibleSettings
     xai: aura.providers.xai.settings.XaiSettings

@@ -108,13 +108,10 @@ Reason = Literal[
     "ended",
     "key_bad",
 ]
-"""Why an engine is not chosen, from what can never be overlooked to what makes it a bad choice."""
+"""Why an engine is not chosen; of several the first of these."""
 
-_NEVER: frozenset[Reason] = frozenset({"part", "format", "not_allowed", "budget"})
-_BADNESS: dict[Reason, int] = {
-    name: rank for rank, name in enumerate(("busy", "rate", "tools", "language", "probing", "open", "ended", "key_bad"))
-}
-"""How bad the others are, if nothing better lives: silence would be worse."""
+_LEAST_BAD_FIRST: tuple[Reason, ...] = ("busy", "rate", "tools", "language", "probing", "open", "ended", "key_bad")
+"""If nothing better lives, these are tried all the same: silence would be worse. The others never are."""
 
 
 class Scored(msgspec.Struct, frozen=True):
@@ -175,48 +172,53 @@ def choose(
         state = health.get(candidate.key) or Health()
         price_usd = estimate(candidate, budget, strategy)
         scored = _score(candidate, query, state, price_usd, strategy)
-        fault = _fault(candidate, query, state, budget, strategy, price_usd, part)
+        fault = (
+            _forbidden(candidate, budget, price_usd, part)
+            or _shut_out(candidate, state, budget)
+            or _unfit(candidate, query, state, strategy)
+        )
         if fault is None:
             ranked.append(scored)
             continue
         rejected.append(Rejected(candidate.key, *fault))
-        if fault[0] not in _NEVER:
-            spares.append((_BADNESS[fault[0]], state.open_until, scored))
+        if fault[0] in _LEAST_BAD_FIRST:
+            spares.append((_LEAST_BAD_FIRST.index(fault[0]), state.open_until, scored))
     ranked.sort(key=lambda scored: -scored.score)
     spares.sort(key=lambda spare: (spare[0], spare[1], -spare[2].score))
     return Choice(_stay(ranked, budget, strategy, part), tuple(spare[2] for spare in spares), tuple(rejected))
 
 
-def _fault(
-    candidate: Candidate,
-    query: Query,
-    state: Health,
-    budget: Budget,
-    strategy: Strategy,
-    cost_usd: float | None,
-    part: Part,
-) -> tuple[Reason, str] | None:
-    """The worst thing that speaks against a candidate, and a detail for the log."""
+Fault = tuple[Reason, str]
+"""The reason, and a detail for the log."""
+
+
+def _forbidden(candidate: Candidate, budget: Budget, cost_usd: float | None, part: Part) -> Fault | None:
+    """What rules a candidate out whatever happens."""
     if candidate.part != part:
         return "part", f"{candidate.part}, not {part}"
     if budget.formats and candidate.formats and not budget.formats & candidate.formats:
-        return "format", f"speaks {', '.join(sorted(candidate.formats))}"
+        return "format", f"gives {', '.join(sorted(candidate.formats))}"
     if budget.allowed is not None and not budget.allowed & {candidate.provider, candidate.key}:
-        return "not_allowed", f"the tenant allows {', '.join(sorted(budget.allowed)) or 'none'}"
-    if (
-        budget.left_usd is not None
-        and not candidate.free
-        and (budget.left_usd <= 0 or (cost_usd or 0) > budget.left_usd)
-    ):
-        return "budget", f"{cost_usd or 0:.6f} USD of {max(budget.left_usd, 0):.6f} left"
+        return "not_allowed", f"allowed: {', '.join(sorted(budget.allowed)) or 'none'}"
+    left = budget.left_usd
+    if left is not None and not candidate.free and (left <= 0 or (cost_usd or 0.0) > left):
+        return "budget", f"{cost_usd or 0.0:.6f} USD of {max(left, 0.0):.6f} left"
+    return None
+
+
+def _shut_out(candidate: Candidate, state: Health, budget: Budget) -> Fault | None:
+    """What its past says against it."""
     if state.key_bad:
         return "key_bad", state.why
     if candidate.shutdown_on and budget.today and budget.today > candidate.shutdown_on:
         return "ended", candidate.shutdown_on
     if state.state == "open":
-        return "open", f"{state.why} until {state.open_until:.1f}"
-    if state.state == "probing":
-        return "probing", state.why
+        return "open", state.why
+    return ("probing", state.why) if state.state == "probing" else None
+
+
+def _unfit(candidate: Candidate, query: Query, state: Health, strategy: Strategy) -> Fault | None:
+    """What it cannot do, or not now."""
     if candidate.languages and query.language and query.language not in candidate.languages:
         return "language", query.language
     if query.needs_tools and not candidate.tools:

@@ -13,13 +13,15 @@ import msgspec
 import structlog
 import trio
 
-from aura.core.routing.breaker import Move, Ticket
-from aura.core.routing.choose import Budget, Candidate, choose
-from aura.core.routing.classify import Query, Rules, classify
+from aura.core.errors import QuotaExhausted
+from aura.core.routing.breaker import Move
+from aura.core.routing.choose import Budget, Candidate, Part, choose
+from aura.core.routing.classify import classify
 from aura.core.routing.health import Tracker
-from aura.core.routing.pricing import Usage, cost
+from aura.core.routing.pricing import Amount, Usage, cost
+from aura.core.routing.query import Query
+from aura.core.routing.rules import Rules
 from aura.providers.meter import UNMETERED, Meter
-from aura.providers.registry import Part
 from aura.providers.router.settings import RouterSettings
 from aura.providers.router.spending import Spending
 from aura.providers.throttle import Throttle, Turn
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from aura.providers.router.rescue import Leg
 
 log = structlog.get_logger()
+Basis = Literal["stated", "priced", "guessed"]
+"""Where a cost is from: the engine said it, or it is what the engine counted times the table's price, or our own count."""
 LEARNED = 8
 """So many measurements make an engine's own 95th percentile count."""
 Why = Literal["first", "hedge", "failover", "retry", "continue"]
@@ -38,9 +42,17 @@ class Line:
     """One engine and model that can be asked."""
 
     def __init__(
-        self, part: Part, engine: Any, candidate: Candidate, tracker: Tracker, throttle: Throttle, *, last_resort: bool
+        self,
+        part: Part,
+        vendor: str,
+        engine: Any,
+        candidate: Candidate,
+        tracker: Tracker,
+        throttle: Throttle,
+        *,
+        last_resort: bool,
     ) -> None:
-        self.part, self.engine, self.candidate = part, engine, candidate
+        self.part, self.vendor, self.engine, self.candidate = part, vendor, engine, candidate
         self.tracker, self.throttle, self.last_resort = tracker, throttle, last_resort
         self.key, self.provider, self.model = candidate.key, candidate.provider, candidate.model
         self.spent_usd = 0.0
@@ -61,9 +73,6 @@ class Talk(msgspec.Struct):
     """Names of the engines that it may use; None: all."""
     sticky: dict[str, str] = {}
     """Part → key of the engine that answered last: its prompt cache knows the conversation, its voice is familiar."""
-    spent_usd: float = 0.0
-    guessed_usd: float = 0.0
-    """What of it was estimated."""
 
 
 class Board:
@@ -80,6 +89,7 @@ class Board:
         self.settings, self.rules, self.spending, self.meter = settings, rules, spending, meter
         self.by_key = {(part, line.key): line for part, several in lines.items() for line in several}
         self._lines = {part: tuple(several) for part, several in lines.items()}
+        self._strategy = rules.strategy(settings.strategy)
         self._total_usd = self._hedged_usd = 0.0
         self.anything = classify("", rules)
         """A query that says nothing."""
@@ -103,7 +113,10 @@ class Board:
     # ---- choosing
 
     def lines(self, part: Part, talk: Talk, query: Query, size: int) -> list[Line]:
-        """The engines that can do it, the best first; never none. `size` is what goes in: tokens or letters."""
+        """The engines that can do it, the best first; never none. `size` is what goes in: tokens or letters.
+
+        Raises QuotaExhausted when the conversation may use none of them.
+        """
         own = [line for line in self._lines[part] if not line.last_resort]
         rest = [line for line in self._lines[part] if line.last_resort]
         if len(own) == 1 and not talk.allowed and not self._limited(talk):
@@ -114,18 +127,17 @@ class Board:
             left_usd=self._left_usd(talk),
             allowed=talk.allowed,
             today=self.spending.today(),
-            input_tokens=size,
             cached_with=sticky,
+            input_tokens=size,
+            chars=size,
         )
-        choice = choose(
-            [line.candidate for line in own],
-            query,
-            {line.key: line.tracker.health(now) for line in own},
-            budget,
-            strategy=self.settings.strategy,
-            rules=self.rules,
-        )
-        return [self.by_key[part, candidate.key] for candidate in choice.ranked] + rest
+        health = {line.key: line.tracker.health(now) for line in own}
+        choice = choose([line.candidate for line in own], query, health, budget, self._strategy, part)
+        found = [self.by_key[part, scored.candidate.key] for scored in choice.order] + rest
+        if not found:
+            why = ", ".join(f"{no.key}: {no.reason}" for no in choice.rejected)
+            raise QuotaExhausted(f"no {part} engine may be used for this conversation ({why})", provider="aura")
+        return found
 
     def hedge_after_s(self, line: Line, company: Line) -> float:
         """How long an engine may be silent before another is asked beside it."""
@@ -149,12 +161,9 @@ class Board:
         return bool(self.settings.conversation_usd or (talk.tenant and self.settings.tenant_usd_per_day))
 
     def _left_usd(self, talk: Talk) -> float | None:
-        settings, left = self.settings, []
-        if settings.conversation_usd:
-            left.append(settings.conversation_usd - talk.spent_usd)
-        if talk.tenant and settings.tenant_usd_per_day:
-            left.append(settings.tenant_usd_per_day - self.spending.of(talk.tenant))
-        return min(left) if left else None
+        settings = self.settings
+        daily = settings.tenant_usd_per_day if talk.tenant else 0.0
+        return self.spending.left(talk.tenant, talk.ident, daily or None, settings.conversation_usd or None)
 
     def over_budget(self, talk: Talk) -> bool:
         """Whether the conversation, or its tenant, may spend nothing more."""
@@ -187,13 +196,13 @@ class Board:
             self._moved(part, line, line.tracker.first(leg.ticket, now))
 
     def settle(
-        self, talk: Talk, part: Part, leg: Leg[Any], outcome: str, usd: float | None, *, exact: bool
+        self, talk: Talk, part: Part, leg: Leg[Any], outcome: str, usd: float | None, basis: Basis
     ) -> None:
         """An engine's part in a request is over."""
         line, now = leg.line, trio.current_time()
         line.calls[outcome] = line.calls.get(outcome, 0) + 1
-        if usd:
-            self._spend(talk, part, leg, usd, exact=exact)
+        if usd != 0.0:
+            self._spend(talk, part, leg, usd, basis)
         if outcome == "ok" and not line.last_resort:
             talk.sticky[part] = line.key
         self.meter.add("provider_calls", part, line.provider, line.model, outcome)
@@ -216,23 +225,24 @@ class Board:
             level(
                 "provider.attempt", part=part, provider=line.provider, model=line.model, why=leg.why, outcome=outcome,
                 elapsed_ms=round((now - leg.asked_at) * 1000, 1), waited_ms=round(leg.waited_s * 1000, 1),
-                cost_usd=usd, estimated=not exact,
+                cost_usd=usd, basis=basis,
             )  # fmt: skip
 
-    def _spend(self, talk: Talk, part: Part, leg: Leg[Any], usd: float, *, exact: bool) -> None:
-        leg.line.spent_usd += usd
-        self._total_usd += usd
-        talk.spent_usd += usd
-        talk.guessed_usd += 0.0 if exact else usd
-        self._hedged_usd += usd if leg.why == "hedge" else 0.0
-        self.spending.add(talk.tenant, usd)
-        self.meter.add("provider_cost_usd", part, leg.line.provider, "exact" if exact else "estimated", by=usd)
+    def _spend(self, talk: Talk, part: Part, leg: Leg[Any], usd: float | None, basis: Basis) -> None:
+        line = leg.line
+        turn = structlog.contextvars.get_contextvars().get("turn", 0)
+        self.spending.add(Amount(usd, exact=basis == "stated"), talk.tenant, talk.ident, turn)
+        if usd is not None:
+            line.spent_usd += usd
+            self._total_usd += usd
+            self._hedged_usd += usd if leg.why == "hedge" else 0.0
+            self.meter.add("provider_cost_usd", part, line.provider, line.model, basis, by=usd)
 
     def _shut_out(self, part: Part, failed: Line, code: str) -> None:
         """A key that is refused is refused for all models of its provider."""
         now = trio.current_time()
         for line in self.all():
-            if line is not failed and line.provider == failed.provider:
+            if line is not failed and line.vendor == failed.vendor:
                 self._moved(line.part, line, line.tracker.breaker.shut(now, code))
 
     def _moved(self, part: Part, line: Line, move: Move | None) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Literal
-
 import msgspec
 
-from aura.core.ports import ChatItem, ChatRequest, Finished, TextDelta, ToolCall
+from aura.core.ports import ChatItem, ChatModel, ChatRequest, Finished, TextDelta, ToolCall
 from aura.core.routing.continuing import Continuing, continuation
-from aura.core.routing.pricing import Usage, estimate_tokens
-from aura.providers.router.board import Board, Line, Talk
+from aura.core.routing.choose import Part
+from aura.core.routing.pricing import Usage
+from aura.providers.router.board import Basis, Board, Line, Talk
 from aura.providers.router.rescue import Leg, Rescue
+
+
+LETTERS_PER_TOKEN = 4
+"""Usual in English, for answers that were cut off before they were counted."""
 
 
 class RoutedChat:
@@ -49,7 +52,7 @@ class Use(msgspec.Struct):
 class ChatCourse:
     """One answer. A tool call is passed on only when the engine has finished, so that none is ever given twice."""
 
-    part: Literal["chat"] = "chat"
+    part: Part = "chat"
     room = 64
 
     def __init__(self, board: Board, talk: Talk, request: ChatRequest) -> None:
@@ -57,7 +60,7 @@ class ChatCourse:
         asked = next((m.text for m in reversed(request.messages) if m.role == "user"), "")
         size = sum(len(m.text) for m in request.messages)
         self.query = board.classify(asked, tuple(tool.name for tool in request.tools), size)
-        self._input_tokens = estimate_tokens(size)
+        self._input_tokens = size // LETTERS_PER_TOKEN
         self._said: list[str] = []
         self._seam: Continuing | None = None
         self._calls: list[ToolCall] = []
@@ -74,7 +77,8 @@ class ChatCourse:
         if said:
             request = msgspec.structs.replace(request, messages=continuation(request.messages, said))
         self._uses[leg] = Use(sum(len(m.text) for m in request.messages))
-        return leg.line.engine.reply(request)
+        model: ChatModel = leg.line.engine
+        return model.reply(request)
 
     def note(self, leg: Leg[ChatItem], item: ChatItem) -> bool:
         """Count what the engine wrote."""
@@ -118,24 +122,22 @@ class ChatCourse:
         """Nothing: the end has been given."""
         return ()
 
-    def _cost(self, leg: Leg[ChatItem]) -> tuple[float | None, bool]:
-        """(USD, whether that is what the engine counted and not our guess)."""
+    def _cost(self, leg: Leg[ChatItem]) -> tuple[float | None, Basis]:
         use = self._uses[leg]
         end = use.end or Finished("stop")
         if end.cost_usd is not None:
-            return end.cost_usd, True
-        exact = end.input_tokens is not None and end.output_tokens is not None
+            return end.cost_usd, "stated"
+        counted = end.input_tokens is not None and end.output_tokens is not None
         used = Usage(
-            input_tokens=estimate_tokens(use.input_chars) if end.input_tokens is None else end.input_tokens,
-            output_tokens=estimate_tokens(use.output_chars) if end.output_tokens is None else end.output_tokens,
+            input_tokens=use.input_chars // LETTERS_PER_TOKEN if end.input_tokens is None else end.input_tokens,
             cached_tokens=end.cached_tokens or 0,
+            output_tokens=-(-use.output_chars // LETTERS_PER_TOKEN) if end.output_tokens is None else end.output_tokens,
         )
-        return self._board.price(leg.line, used), exact
+        return self._board.price(leg.line, used), "priced" if counted else "guessed"
 
     def bill(self, leg: Leg[ChatItem], outcome: str) -> None:
         """A request that was refused costs nothing; one that was cancelled is estimated."""
         if leg not in self._uses or (leg.first_at is None and outcome not in ("ok", "cancelled")):
-            self._board.settle(self._talk, self.part, leg, outcome, 0.0, exact=True)
+            self._board.settle(self._talk, self.part, leg, outcome, 0.0, "priced")
             return
-        cost, exact = self._cost(leg)
-        self._board.settle(self._talk, self.part, leg, outcome, cost, exact=exact)
+        self._board.settle(self._talk, self.part, leg, outcome, *self._cost(leg))

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Literal
-
 import msgspec
 import trio
 
 from aura.core.errors import ProviderError
 from aura.core.ports import LISTEN_RATE_HZ, Hearing, HearingEvent, Transcript
+from aura.core.routing.choose import Part
 from aura.core.routing.pricing import Usage
 from aura.providers.router.board import Board, Line, Talk
 from aura.providers.router.rescue import Leg, Rescue
@@ -149,7 +148,7 @@ class RoutedHearing:
 class HearingCourse:
     """One request for the words of an utterance."""
 
-    part: Literal["stt"] = "stt"
+    part: Part = "stt"
     room = 1
 
     def __init__(self, heard: RoutedHearing, *, final: bool) -> None:
@@ -169,9 +168,9 @@ class HearingCourse:
         """Have the engine say what it heard."""
         seat = self._heard.seat(leg.line)
         await seat.ready.wait()
-        if seat.error or seat.hearing is None:
+        if seat.error is not None or seat.hearing is None:
             self._heard.current = None if self._heard.current is leg.line else self._heard.current
-            raise seat.error or AssertionError("a seat without an engine")
+            raise seat.error if seat.error is not None else AssertionError("a seat without an engine")
         self._bills[leg] = seat.take_bill(self._size)
 
         async def words(hearing: Hearing) -> AsyncIterator[Transcript]:
@@ -207,4 +206,4 @@ class HearingCourse:
         seconds = self._bills.get(leg, 0) / BYTES_PER_S if heard else 0.0
         board = self._heard.board
         cost = board.price(leg.line, Usage(audio_s=seconds)) if seconds else 0.0
-        board.settle(self._heard.talk, self.part, leg, outcome, cost, exact=outcome == "ok")
+        board.settle(self._heard.talk, self.part, leg, outcome, cost, "priced" if outcome == "ok" else "guessed")

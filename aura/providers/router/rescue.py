@@ -15,13 +15,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import structlog
 import trio
 
 from aura.core.errors import ProviderError, TimedOut, Unavailable
 from aura.core.routing.breaker import Ticket
+from aura.core.routing.choose import Part
 from aura.providers.router.board import Board, Line, Talk, Why
 
 log = structlog.get_logger()
@@ -31,9 +32,15 @@ M = TypeVar("M")
 class Course(Protocol[M]):
     """What is asked for, and how far it has come."""
 
-    part: Literal["stt", "chat", "tts"]
-    room: int
-    """Items that an engine may be ahead of whoever reads."""
+    @property
+    def part(self) -> Part:
+        """Which of the three it concerns."""
+        ...
+
+    @property
+    def room(self) -> int:
+        """Items that an engine may be ahead of whoever reads."""
+        ...
 
     def lines(self) -> list[Line]:
         """Engines that can do it, the best first, by what is known now. Never empty."""

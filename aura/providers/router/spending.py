@@ -9,6 +9,9 @@ import msgspec
 import structlog
 import trio
 
+from aura.core.routing.ledger import Books, Spend
+from aura.core.routing.pricing import Amount
+
 log = structlog.get_logger()
 SAVE_EVERY_S = 10.0
 
@@ -17,7 +20,7 @@ class Day(msgspec.Struct):
     """One day's books (UTC)."""
 
     date: str = ""
-    usd: dict[str, float] = {}
+    usd: dict[str, Spend] = {}
     """By tenant; "" is everybody who has none."""
 
 
@@ -26,41 +29,37 @@ class Spending:
 
     def __init__(self, today: Callable[[], str], file: Path | None = None) -> None:
         self.today, self._file = today, file
-        self._day = Day(today())
-        self._saved = 0.0
+        self.books = Books()
+        self.books.period(today())
         if file is not None:
-            try:
-                self._day = msgspec.json.decode(file.read_bytes(), type=Day)
-            except FileNotFoundError:
-                pass
-            except (OSError, msgspec.DecodeError) as error:
-                log.warning("spending.unreadable", file=file.name, error=str(error))
-        self._turn_page()
-        self._saved = self.total
+            self._read(file)
+        self._saved = self.books.total.calls
 
-    @property
-    def total(self) -> float:
-        """USD of all tenants today."""
-        return sum(self._day.usd.values())
+    def _read(self, file: Path) -> None:
+        try:
+            day = msgspec.json.decode(file.read_bytes(), type=Day)
+        except FileNotFoundError:
+            return
+        except (OSError, msgspec.DecodeError) as error:
+            log.warning("spending.unreadable", file=file.name, error=str(error))
+            return
+        if day.date == self.today():
+            for tenant, spend in day.usd.items():
+                self.books.restore(tenant, spend)
 
-    def add(self, tenant: str, usd: float) -> None:
-        """A tenant spent this."""
-        self._turn_page()
-        self._day.usd[tenant] = self._day.usd.get(tenant, 0.0) + usd
+    def add(self, amount: Amount, tenant: str, conversation: str, turn: int) -> None:
+        """A call was made."""
+        self.books.period(self.today())
+        self.books.add(amount, tenant=tenant, conversation=conversation, turn=turn)
 
-    def of(self, tenant: str) -> float:
-        """What a tenant spent today."""
-        self._turn_page()
-        return self._day.usd.get(tenant, 0.0)
-
-    def tenants(self) -> dict[str, float]:
-        """What each spent today."""
-        self._turn_page()
-        return dict(self._day.usd)
-
-    def _turn_page(self) -> None:
-        if self._day.date != (today := self.today()):
-            self._day = Day(today)
+    def left(
+        self, tenant: str, conversation: str, daily_usd: float | None, conversation_usd: float | None
+    ) -> float | None:
+        """What may still be spent; None: there is no limit."""
+        self.books.period(self.today())
+        return self.books.left(
+            tenant=tenant, conversation=conversation, tenant_limit_usd=daily_usd, conversation_limit_usd=conversation_usd
+        )
 
     async def keep(self) -> None:
         """Save whenever something was spent, and at the end."""
@@ -74,9 +73,10 @@ class Spending:
                 await self._save()
 
     async def _save(self) -> None:
-        if self._file is None or self.total == self._saved:
+        if self._file is None or self.books.total.calls == self._saved:
             return
-        text, self._saved = msgspec.json.encode(self._day), self.total
+        self._saved = self.books.total.calls
+        text = msgspec.json.encode(Day(self.today(), self.books.tenants()))
         try:
             await trio.to_thread.run_sync(_write, self._file, text)
         except OSError as error:

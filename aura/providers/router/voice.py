@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager
-from typing import Literal
-
 import msgspec
 
 from aura.core.audio import AudioFormat, Converter
 from aura.core.ports import SpeechChunk, SpeechRequest, TextToSpeech, WordTime
 from aura.core.routing.continuing import rest_of
+from aura.core.routing.choose import Part
 from aura.core.routing.pricing import Usage
 from aura.providers.router.board import Board, Line, Talk
 from aura.providers.router.rescue import Leg, Rescue
@@ -34,12 +33,11 @@ class RoutedVoice:
 class VoiceCourse:
     """One sentence."""
 
-    part: Literal["tts"] = "tts"
+    part: Part = "tts"
     room = 8
 
     def __init__(self, board: Board, talk: Talk, request: SpeechRequest) -> None:
         self._board, self._talk, self._request = board, talk, request
-        self.query = board.classify("", (), 0)
         self._from = 0
         """Where in the text the present engine began."""
         self._from_s = 0.0
@@ -52,7 +50,7 @@ class VoiceCourse:
 
     def lines(self) -> list[Line]:
         """Voices that can speak it."""
-        return self._board.lines("tts", self._talk, self.query, len(self._request.text))
+        return self._board.lines("tts", self._talk, self._board.anything, len(self._request.text))
 
     def ask(self, leg: Leg[SpeechChunk]) -> AbstractAsyncContextManager[AsyncIterator[SpeechChunk]]:
         """Ask for the sentence from the word on that was being spoken."""
@@ -104,4 +102,4 @@ class VoiceCourse:
         refused = leg not in self._heard or (leg.first_at is None and outcome not in ("ok", "cancelled"))
         chars = 0 if refused else len(self._request.text) - self._from
         cost = self._board.price(leg.line, Usage(chars=chars)) if chars else 0.0
-        self._board.settle(self._talk, self.part, leg, outcome, cost, exact=outcome == "ok")
+        self._board.settle(self._talk, self.part, leg, outcome, cost, "priced" if outcome == "ok" else "guessed")
