@@ -14,9 +14,6 @@ def providers(
     probe: Annotated[bool, typer.Option("--probe", help="Check the engines from here, also if a server runs.")] = False,
     show_all: Annotated[bool, typer.Option("--all", help="Show also the engines that are not chosen.")] = False,
     url: Annotated[str | None, typer.Option(help="The server's address; by default the one in the settings.")] = None,
-    key: Annotated[
-        str, typer.Option("--key", metavar="KEY", help="The operator's key; by default the one of this machine.")
-    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -29,4 +26,4 @@ def providers(
     start_logs(chosen, quiet=True)
     from aura.tools import providers as tool
 
-    raise typer.Exit(tool.run(chosen, url=url, key=key, probe=probe, show_all=show_all, as_json=as_json))
+    raise typer.Exit(tool.run(chosen, url=url, probe=probe, show_all=show_all, as_json=as_json))

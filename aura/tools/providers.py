@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
 from http.client import HTTPException
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,8 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from aura.core.errors import AuraError, ConfigError
-from aura.core.routing.choose import Part
-from aura.core.routing.status import ProviderReport, ProviderStatus, missing_parts
+from aura.core.routing.status import Part, ProviderReport, ProviderStatus, missing_parts
 from aura.providers import registry
 from aura.tools.logs.output import Output
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from aura.providers.http import Http
 
 PATH = "/providers"
-KEY_FILE = "operator.key"
 ANSWER_S = 3.0
 """Longest wait for the server: it is on this machine, or near."""
 ANSWER_BYTES = 4 << 20
@@ -44,7 +42,6 @@ def run(
     config: Config,
     *,
     url: str | None = None,
-    key: str = "",
     probe: bool = False,
     show_all: bool = False,
     as_json: bool = False,
@@ -56,7 +53,7 @@ def run(
     report = None
     if not probe:
         address = address_of(config, url)
-        report = ask(address, key or operator_key(config, url), config.server.tls_cert if url is None else None)
+        report = ask(address, config.server.tls_cert if url is None else "")
         if report is None and url is not None:
             raise ConfigError(f"no server answers at {address}; start it, or leave --url out to check from here")
         if report is None:
@@ -92,54 +89,25 @@ def address_of(config: Config, url: str | None) -> str:
     return f"{'https' if server.tls_cert else 'http'}://{host}:{server.port}{PATH}"
 
 
-def operator_key(config: Config, url: str | None) -> str:
-    """The key of the server on this machine: the setting, or the one that it made itself. Never for another one."""
-    if url is not None:
-        return ""
-    if config.server.operator_key:
-        return config.server.operator_key.reveal()
-    try:
-        return (config.storage.data_dir / KEY_FILE).read_text().strip()
-    except OSError:
-        return ""
-
-
-def ask(address: str, key: str, own_cert: str | None = None) -> ProviderReport | None:
+def ask(address: str, own_cert: str = "") -> ProviderReport | None:
     """What the server says; None where none answers. Raises ConfigError for an answer that is no help."""
-    handlers: list[urllib.request.BaseHandler] = [NoRedirect()]
-    host = urlsplit(address).hostname or ""
-    if is_here(host):
-        handlers.append(urllib.request.ProxyHandler({}))
+    here = is_here(urlsplit(address).hostname or "")
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})] if here else []
     if own_cert and address.startswith("https"):
         handlers.append(urllib.request.HTTPSHandler(context=trusting(own_cert)))
-    request = urllib.request.Request(address, headers={"authorization": f"Bearer {key}"} if key else {})
     try:
-        with urllib.request.build_opener(*handlers).open(request, timeout=ANSWER_S) as answer:
+        with urllib.request.build_opener(*handlers).open(address, timeout=ANSWER_S) as answer:
             return msgspec.json.decode(answer.read(ANSWER_BYTES), type=ProviderReport)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 401:
-            cure = "give the operator's key with --key, or set server.operator_key"
-        elif error.code == 429:
-            cure = "too many wrong keys: wait some minutes"
-        else:
-            cure = "is an AURA server of this version there? --probe checks from here"
-        raise ConfigError(f"{address} answers {error.code}; {cure}") from None
+        raise ConfigError(f"{address} answers {error.code}; is that AURA? --probe checks from here") from None
     except msgspec.DecodeError:
-        raise ConfigError(f"{address} is no AURA server of this version; --probe checks from here") from None
+        raise ConfigError(f"{address} is no AURA of this version; --probe checks from here") from None
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         if isinstance(reason, ssl.SSLError):
             raise ConfigError(f"{address}: no trusted connection ({reason.reason}); is it http?") from None
         return None
-
-
-class NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A key goes where it was meant to go, and nowhere else."""
-
-    def redirect_request(self, *_: Any) -> None:
-        """Never."""
-        return
 
 
 def trusting(cert: str) -> ssl.SSLContext:
@@ -200,7 +168,7 @@ async def checked(part: Part, chosen: registry.Chosen, http: Http) -> ProviderSt
                 probe = getattr(engine, "probe", None)
                 if probe is not None:
                     await probe()
-                healthy, problem = (None, "") if probe is None else (True, "")
+                healthy, problem = (None, "has no health check") if probe is None else (True, "")
         except AuraError as error:
             problem = f"{error.code}: {error}"
     took = round(trio.current_time() - began, 3)

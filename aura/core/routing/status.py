@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import msgspec
 
 from aura.core.routing.breaker import State
-from aura.core.routing.choose import Part
+
+Part = Literal["stt", "chat", "tts"]
 
 
-class ProviderStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ProviderStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One engine and model. Holds nothing of any conversation, and no key."""
 
     part: Part
@@ -57,7 +59,7 @@ class ProviderStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         return f"{self.provider}/{self.model}" if self.model else self.provider
 
 
-class ProviderReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ProviderReport(msgspec.Struct, frozen=True, kw_only=True):
     """All engines."""
 
     providers: tuple[ProviderStatus, ...] = ()
@@ -88,6 +90,7 @@ def missing_parts(providers: Iterable[ProviderStatus]) -> tuple[Part, ...]:
     """The parts of a conversation for which no engine can be asked."""
     able: dict[Part, bool] = {}
     for status in providers:
-        if status.configured and not status.last_resort:
+        chosen = status.configured or status.healthy is not None
+        if chosen and not status.last_resort:
             able[status.part] = able.get(status.part, False) or status.healthy is not False
     return tuple(part for part, good in able.items() if not good)
