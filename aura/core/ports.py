@@ -53,6 +53,11 @@ class Transcript(msgspec.Struct, frozen=True):
     language: str | None = None
     served_by: str = ""
     """provider/model that heard it, where several may have."""
+    billed_s: float | None = None
+    """Seconds of audio that the engine says it bills for this answer. None: not said, or this answer cost nothing."""
+    input_tokens: int | None = None
+    """The same where it bills tokens."""
+    output_tokens: int | None = None
 
 
 class Hearing(Protocol):

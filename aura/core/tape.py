@@ -156,6 +156,8 @@ class Failed(Outcome, frozen=True, tag="failed"):
     message: str
     provider: str = ""
     retry_after_s: float | None = None
+    spent: bool = False
+    """Whether all that could be tried had been tried, though it is an error that a second try may cure."""
 
 
 class Crashed(Outcome, frozen=True, tag="crashed"):

@@ -61,8 +61,12 @@ class Endpoint:
             max_connections=settings.max_connections,
             connect_timeout_s=settings.connect_timeout_s,
         )
+        self.tls = self._pool.tls
+        """How to encrypt a connection to this address, for WebSockets. None: not at all."""
         self.client = httpx.AsyncClient(transport=self._pool, base_url=self.base_url, timeout=30.0)
         """For rare calls. Uses the same connections."""
+        self.refused: dict[str, list[str]] = {}
+        """Optional fields of a request that the engine has refused, by model; they are not sent again."""
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str], head_timeout_s: float) -> Answer:
         """Send a request and wait for status and headers, at most `head_timeout_s` once connected.
@@ -71,6 +75,15 @@ class Endpoint:
 
         Raises httpx's exceptions. The caller closes the answer, whatever happens.
         """
+        return await self._send("POST", path, body, headers, head_timeout_s)
+
+    async def get(self, path: str, headers: Mapping[str, str], head_timeout_s: float) -> Answer:
+        """As `post`, without a body."""
+        return await self._send("GET", path, None, headers, head_timeout_s)
+
+    async def _send(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], head_timeout_s: float
+    ) -> Answer:
         import httpx
 
         url = self._urls.get(path)
@@ -80,7 +93,7 @@ class Endpoint:
             base = self.base_url.raw_path.rstrip(b"/")
             url = self._urls[path] = self.base_url.copy_with(raw_path=base + path.encode("ascii"))
         limits = {"timeout": {"read": head_timeout_s}}
-        request = httpx.Request("POST", url, headers=headers, content=body, extensions=limits)
+        request = httpx.Request(method, url, headers=headers, content=body, extensions=limits)
         return Answer(await self._pool.handle_async_request(request))
 
     async def warm(self) -> None:

@@ -287,4 +287,6 @@ def provider_error(failed: tape.Failed) -> ProviderError:
     for kind in kinds:
         kinds += kind.__subclasses__()
     found = next((kind for kind in kinds if kind.code == failed.code), ProviderError)
-    return found(failed.message, provider=failed.provider, retry_after_s=failed.retry_after_s)
+    error = found(failed.message, provider=failed.provider, retry_after_s=failed.retry_after_s)
+    error.retryable = error.retryable and not failed.spent
+    return error

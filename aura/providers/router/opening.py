@@ -1,0 +1,201 @@
+"""Opens all engines that were chosen, and hands each conversation its own view of them.
+
+A part for which there is nothing but the offline engine is not routed: there is nothing to choose, and no bill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+import trio
+
+from aura.core.errors import ProviderError
+from aura.core.ports import ChatModel, SpeechToText, TextToSpeech
+from aura.core.routing.breaker import BreakerSettings
+from aura.core.routing.choose import Candidate, Part
+from aura.core.routing.health import HealthSettings, Tracker
+from aura.core.routing.pricing import Prices, shutdowns
+from aura.providers import registry
+from aura.providers.http import Http
+from aura.providers.meter import UNMETERED, Meter
+from aura.providers.registry import Chosen
+from aura.providers.router.board import Board, Line, Talk
+from aura.providers.router.chat import RoutedChat
+from aura.providers.router.hearing import RoutedStt
+from aura.providers.router.settings import RouterSettings
+from aura.providers.router.spending import Spending
+from aura.providers.router.voice import RoutedVoice
+from aura.providers.routing_data import model_facts, prices, rules
+from aura.providers.throttle import Throttle, ThrottleSettings
+
+log = structlog.get_logger()
+WARN_DAYS = 60
+"""A model that will be shut down within this time is warned of at the start."""
+
+
+class Engines(msgspec.Struct, frozen=True):
+    """Who hears, thinks and speaks in one conversation."""
+
+    stt: SpeechToText
+    chat: ChatModel
+    tts: TextToSpeech
+
+
+class Router:
+    """The engines of the process."""
+
+    def __init__(self, board: Board, plain: Mapping[Part, Any], spare: TextToSpeech) -> None:
+        self.board, self._plain = board, plain
+        self.spare = spare
+        """The offline voice: it can always say that something else is broken."""
+
+    def engines(self, ident: str, tenant: str = "") -> Engines:
+        """Those of one conversation; `close` ends its books."""
+        allowed = self.board.settings.tenant_engines.get(tenant)
+        talk = Talk(ident, tenant, None if allowed is None else frozenset(allowed))
+        routed: dict[Part, Callable[[], Any]] = {
+            "stt": lambda: RoutedStt(self.board, talk),
+            "chat": lambda: RoutedChat(self.board, talk),
+            "tts": lambda: RoutedVoice(self.board, talk),
+        }
+        stt, chat, tts = (self._plain.get(part) or make() for part, make in routed.items())
+        return Engines(stt, chat, tts)
+
+    def close(self, ident: str) -> None:
+        """The conversation is over."""
+        spent = self.board.spending.books.close(ident)
+        if spent.calls:
+            log.info(
+                "conversation.spent", usd=round(spent.usd, 6), stated_usd=round(spent.exact_usd, 6),
+                calls=spent.calls, unpriced=spent.unpriced,
+            )  # fmt: skip
+
+    async def warm(self) -> None:
+        """Get connections ready for a conversation that begins."""
+        async with trio.open_nursery() as nursery:
+            for line in self.board.all():
+                if warm := getattr(line.engine, "warm", None):
+                    nursery.start_soon(warm)
+
+    async def watch(self) -> None:
+        """Ask engines that failed for their health, as long as the process runs; keep the books of the day."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.board.spending.keep)
+            if self.board.settings.probe_every_s:
+                nursery.start_soon(self._probe_failed)
+
+    async def _probe_failed(self) -> None:
+        board = self.board
+        while True:
+            await board.failed.wait()
+            await trio.sleep(board.settings.probe_every_s)
+            now = trio.current_time()
+            ill = [line for line in board.all() if line.tracker.health(now).state == "open"]
+            if not ill:
+                board.failed = trio.Event()
+            for line in ill:
+                await self.probe(line)
+
+    async def probe(self, line: Line) -> str:
+        """Ask an engine for its health; returns "ok", "unknown" where it cannot be asked, or the error's code."""
+        probe = getattr(line.engine, "probe", None)
+        if probe is None:
+            return "unknown"
+        outcome = "timed_out"
+        with trio.move_on_after(self.board.settings.probe_timeout_s):
+            try:
+                await probe()
+                outcome = "ok"
+                self.board.recovered(line)
+            except ProviderError as error:
+                outcome = error.code
+                if outcome in ("auth_failed", "quota_exhausted"):
+                    self.board.refused(line, outcome)
+        log.info("provider.probed", part=line.part, provider=line.provider, model=line.model, outcome=outcome)
+        return outcome
+
+
+@asynccontextmanager
+async def open_router(
+    chosen: Mapping[Part, Sequence[Chosen]],
+    spare: Chosen,
+    http: Http,
+    settings: RouterSettings,
+    today: Callable[[], str],
+    spent_file: Path | None = None,
+    meter: Meter = UNMETERED,
+    throttle: ThrottleSettings = ThrottleSettings(),
+    breaker: BreakerSettings = BreakerSettings(),
+) -> AsyncIterator[Router]:
+    """The engines of the process, ready to use. `spare` is the offline voice, `today` gives the ISO date."""
+    table = prices()
+    async with AsyncExitStack() as stack:
+        plain: dict[Part, Any] = {}
+        lines: dict[Part, list[Line]] = {}
+        voice = await stack.enter_async_context(registry.open_tts(spare, http))
+        queues: dict[str, Throttle] = {}
+        for part, several in chosen.items():
+            made = []
+            for one in several:
+                if part == "tts" and one.kind == "offline":
+                    engine: Any = voice
+                else:
+                    engine = await stack.enter_async_context(registry.open_part(part, one, http))
+                made.append(_line(part, one, engine, table, queues, meter, throttle, breaker, last_resort=False))
+            if [one.kind for one in several] == ["offline"]:
+                plain[part] = made[0].engine
+            elif part == "tts" and settings.offline_voice and all(one.kind != "offline" for one in several):
+                made.append(_line(part, spare, voice, table, queues, meter, throttle, breaker, last_resort=True))
+            lines[part] = made
+        warn(table, today(), [line for several in lines.values() for line in several])
+        board = Board(settings, rules(), lines, Spending(today, spent_file), meter)
+        yield Router(board, plain, voice)
+
+
+def _line(
+    part: Part,
+    one: Chosen,
+    engine: Any,
+    table: Prices,
+    queues: dict[str, Throttle],
+    meter: Meter,
+    throttle: ThrottleSettings,
+    breaker: BreakerSettings,
+    *,
+    last_resort: bool,
+) -> Line:
+    vendor = vendor_of(part, one)
+    facts = model_facts(part, vendor, one.model)
+    free = one.kind in ("offline", "compatible")
+    price = table.find(vendor, one.model, part)
+    candidate = Candidate(
+        key=one.key, provider=one.name, model=one.model, part=part, quality=facts.quality, tools=facts.tools,
+        languages=facts.languages, price=price, free=free and price is None, local=free,
+        shutdown_on=price.shutdown_on if price else "", expected_ttft_s=facts.ttft_s,
+    )  # fmt: skip
+    own = getattr(one.settings, "concurrency", 0) or throttle.concurrent
+    account = f"{vendor}/{part}"
+    if account not in queues:
+        queues[account] = Throttle(msgspec.structs.replace(throttle, concurrent=own), account, meter=meter)
+    tracker = Tracker(HealthSettings(), breaker, expected_ttft_s=facts.ttft_s)
+    return Line(part, vendor, engine, candidate, tracker, queues[account], last_resort=last_resort)
+
+
+def vendor_of(part: Part, one: Chosen) -> str:
+    """Whose account it is: several engines may share one."""
+    return one.name if one.kind in ("offline", "compatible") else registry.engine(part, one.kind).section
+
+
+def warn(table: Prices, today: str, lines: Sequence[Line]) -> None:
+    """Say which of the chosen models are about to be shut down."""
+    models = {(line.vendor, line.model) for line in lines if line.model}
+    for end in shutdowns(table, today, WARN_DAYS, sorted(models)):
+        log.warning(
+            "model.shutdown", provider=end.provider, model=end.model, on=end.on, days_left=end.days_left,
+            successor=end.successor,
+        )  # fmt: skip
