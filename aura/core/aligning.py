@@ -14,6 +14,8 @@ from aura.core.ports import WordTime
 
 LOOK_AHEAD = 6
 """Words of the text among which the next spoken word is looked for."""
+OVERLAP_S = 0.05
+"""Times that fall back by more than this are counted anew."""
 _WORD = re.compile(r"\S+")
 _LETTERS = re.compile(r"[\W_]+")
 Timed = tuple[str, float, float]
@@ -83,3 +85,29 @@ class WordAligner:
 
     def _span(self, first: int, end: int, begin_s: float, end_s: float) -> WordTime:
         return WordTime(self._words[first][0], self._words[end - 1][1], begin_s, max(begin_s, end_s))
+
+
+class Times:
+    """Words timed by pieces whose clock may start with the sentence or with each piece."""
+
+    def __init__(self, text: str) -> None:
+        self._aligner = WordAligner(text)
+        self._told_s = 0.0
+
+    @property
+    def covered(self) -> bool:
+        """Whether the last word has come."""
+        return self._aligner.covered
+
+    def push(self, characters: list[Timed], sounded_s: float, *, relative: bool = False) -> tuple[WordTime, ...]:
+        """`sounded_s`: the audio before the piece, which is added where the piece has a clock of its own."""
+        if not characters:
+            return ()
+        if relative or characters[0][1] + OVERLAP_S < self._told_s:
+            characters = [(text, begin + sounded_s, end + sounded_s) for text, begin, end in characters]
+        self._told_s = characters[-1][2]
+        return self._aligner.push(characters)
+
+    def finish(self) -> tuple[WordTime, ...]:
+        """The word that was being spoken."""
+        return self._aligner.finish()

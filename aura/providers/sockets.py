@@ -19,7 +19,7 @@ import structlog
 import trio
 
 from aura.core.errors import ProviderError, RateLimited, StreamCut, TimedOut
-from aura.core.ports import SpeechChunk, WordTime
+from aura.core.ports import SpeechChunk, SpeechRequest, WordTime
 from aura.providers.audio.raw import Raw
 from aura.providers.ws import Ws
 
@@ -40,40 +40,70 @@ class PoolLimits(msgspec.Struct, frozen=True, kw_only=True):
 class Sentence:
     """What has come of one sentence on a socket. Bounded by the longest audio that a sentence may have."""
 
-    def __init__(self, rate_hz: int, max_s: float) -> None:
-        self.rate_hz = rate_hz
+    def __init__(self, name: str, rate_hz: int, max_s: float) -> None:
+        self.name, self.rate_hz = name, rate_hz
         self._raw = Raw(rate_hz)
         self._most = int(max_s * rate_hz)
         self._ready: deque[SpeechChunk] = deque()
+        self._words: tuple[WordTime, ...] = ()
         self._news = trio.Event()
         self._failure: ProviderError | None = None
         self.samples = 0
         self.over = False
-        """Everything has come, or it failed: there is nothing to stop at the engine."""
+        """There will be no more, for whatever reason."""
+        self.complete = False
+        """The engine is done with it: there is nothing to stop."""
+
+    @property
+    def sounded_s(self) -> float:
+        """The length of what has come."""
+        return self.samples / self.rate_hz
 
     def put(self, audio: bytes, words: tuple[WordTime, ...] = ()) -> None:
-        """The next audio, perhaps with half a sample at its end."""
+        """The next audio, perhaps with half a sample at its end, and the words that ended with it."""
+        if self.over:
+            return
         pcm = self._raw.push(audio)
+        self._words += words
         self.samples += len(pcm) // 2
         if self.samples > self._most:
-            self.fail(StreamCut(f"a sentence of more than {self._most // self.rate_hz} s"))
-        elif pcm or words:
-            self._ready.append(SpeechChunk(pcm, self.rate_hz, words))
-            self._news.set()
+            text = f"{self.name}: a sentence of more than {self._most // self.rate_hz} s"
+            self.fail(StreamCut(text, provider=self.name))
+        elif pcm:
+            self._give(pcm)
 
-    def finish(self) -> None:
-        """There will be no more."""
+    def finish(self, words: tuple[WordTime, ...] = ()) -> None:
+        """The engine has said all of it."""
+        self.complete = True
+        self._words += words
+        self._end()
+
+    def fail(self, error: ProviderError, *, complete: bool = False) -> None:
+        """There will be no more, because of this. What came before is still given out."""
+        self.complete = self.complete or complete
+        if not self.over:
+            self._failure = error
+            self._end()
+
+    def drop(self) -> None:
+        """Nobody wants to hear it any more."""
+        self.over = True
+        self._ready.clear()
+
+    def _end(self) -> None:
+        if self._words and self.samples and not self.over:
+            self._give(b"")
         self.over = True
         self._news.set()
 
-    def fail(self, error: ProviderError) -> None:
-        """There will be no more, because of this. What came before is still given out."""
-        if not self.over:
-            self._failure = error
-        self.finish()
+    def _give(self, pcm: bytes) -> None:
+        words, self._words = self._words, ()
+        self._ready.append(SpeechChunk(pcm, self.rate_hz, words))
+        self._news.set()
 
     async def next(self, deadline: float) -> SpeechChunk | None:
         """The next audio, None at the end. Raises the failure, or TimedOut at the deadline (Trio time)."""
+        await trio.lowlevel.checkpoint_if_cancelled()
         while not self._ready:
             if self._failure is not None:
                 raise self._failure
@@ -82,9 +112,8 @@ class Sentence:
             self._news = trio.Event()
             with trio.CancelScope(deadline=deadline) as patience:
                 await self._news.wait()
-            if patience.cancelled_caught:
-                raise TimedOut("the engine is silent")
-        await trio.lowlevel.checkpoint_if_cancelled()
+            if patience.cancelled_caught and not self._news.is_set():
+                raise TimedOut(f"{self.name}: the engine is silent", provider=self.name)
         return self._ready.popleft()
 
 
@@ -98,17 +127,24 @@ class Link(ABC):
         self.served = 0
         """Sentences begun on it."""
         self.broken: ProviderError | None = None
+        """Why it gets no more sentences."""
         self.changed: Callable[[], None] = lambda: None
+        self._look_at = math.inf
+        self._patience: trio.CancelScope | None = None
 
-    def free(self) -> None:
-        """A place is free again."""
-        self.taken -= 1
-        self.changed()
+    # ---- what the engine's class knows
 
-    async def run(self) -> None:
-        """Receive until the engine hangs up. Raises the error for that."""
-        while True:
-            self.take(await self.ws.receive())
+    @abstractmethod
+    def begin(self, request: SpeechRequest) -> Sentence:
+        """Get ready for what will come of a sentence. Its place is taken already."""
+
+    @abstractmethod
+    async def send(self, sentence: Sentence, request: SpeechRequest) -> None:
+        """Ask for it. Raises the error of a socket that has ended."""
+
+    @abstractmethod
+    async def leave(self, sentence: Sentence) -> None:
+        """It is over, or nobody wants to hear it any more: stop it, and free its place (when that is confirmed)."""
 
     @abstractmethod
     def take(self, message: str | bytes) -> None:
@@ -117,6 +153,45 @@ class Link(ABC):
     @abstractmethod
     def fail(self, error: ProviderError) -> None:
         """Tell all sentences that the socket has ended."""
+
+    def overdue(self, now: float) -> None:
+        """A confirmation has not come in time. Raises what shall end the socket."""
+        raise TimedOut(f"{self.ws.name}: the engine does not confirm that it stopped", provider=self.ws.name)
+
+    async def next(self, sentence: Sentence, deadline: float) -> SpeechChunk | None:
+        """The sentence's next audio, None at its end."""
+        return await sentence.next(deadline)
+
+    # ---- what is the same for all
+
+    def free(self) -> None:
+        """A place is free again."""
+        self.taken -= 1
+        self.changed()
+
+    def retire(self, error: ProviderError) -> None:
+        """No more sentences; it closes when those under way are over."""
+        self.broken = self.broken or error
+        self.changed()
+
+    def look_at(self, at: float) -> None:
+        """Call `overdue` then (Trio time); infinity: never mind."""
+        self._look_at = at
+        if self._patience is not None:
+            self._patience.deadline = at
+
+    async def run(self) -> None:
+        """Receive until the engine hangs up. Raises the error for that."""
+        while True:
+            message: str | bytes | None = None
+            with trio.CancelScope(deadline=self._look_at) as self._patience:
+                message = await self.ws.receive()
+            self._patience = None
+            if message is not None:
+                self.take(message)
+            else:
+                self._look_at = math.inf
+                self.overdue(trio.current_time())
 
 
 L = TypeVar("L", bound=Link)
@@ -144,8 +219,14 @@ class _Member(Generic[L]):
 class SocketPool(Generic[L]):
     """The open links of an engine. `open_link(key)` connects; sentences with the same key may share a link."""
 
-    def __init__(self, name: str, open_link: Callable[[str], AbstractAsyncContextManager[L]], limits: PoolLimits) -> None:
-        self.name = name
+    def __init__(
+        self,
+        name: str,
+        open_link: Callable[[str], AbstractAsyncContextManager[L]],
+        limits: PoolLimits,
+        places: int = 1,
+    ) -> None:
+        self.name, self._places = name, places
         self._open, self._limits = open_link, limits
         self._members: list[_Member[L]] = []
         self._waiting = trio.lowlevel.ParkingLot()
@@ -177,6 +258,7 @@ class SocketPool(Generic[L]):
         Raises what connecting raises, and RateLimited when no place becomes free in time.
         """
         opening: _Member[L] | None = None
+        slow = False
         with trio.move_on_after(self._limits.wait_s):
             try:
                 while True:
@@ -185,10 +267,13 @@ class SocketPool(Generic[L]):
                     if opening is not None and opening.error is not None:
                         raise opening.error
                     opening = self._claimed(key, opening)
+                    slow = opening is not None
                     await self._waiting.park()
             finally:
                 if opening is not None:
                     opening.claims -= 1
+        if slow:
+            raise TimedOut(f"{self.name}: no WebSocket within {self._limits.wait_s:g} s", provider=self.name)
         raise RateLimited(f"{self.name}: all {len(self._members)} sockets are in use", provider=self.name)
 
     async def warm(self, key: str) -> None:
@@ -216,6 +301,10 @@ class SocketPool(Generic[L]):
             return opening
         if opening is not None:
             opening.claims -= 1
+        for other in self._members:
+            if other.key == key and other.link is None and other.error is None and other.claims < self._places:
+                other.claims += 1
+                return other
         if len(self._members) >= self._limits.sockets_max and not self._evict():
             return None
         member: _Member[L] = _Member(key)

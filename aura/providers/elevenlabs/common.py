@@ -12,7 +12,7 @@ import msgspec
 import trio
 
 from aura.core.aligning import Timed
-from aura.core.errors import ProviderError, RateLimited, StreamCut
+from aura.core.errors import RateLimited, StreamCut
 from aura.core.ports import SpeechRequest
 from aura.providers.elevenlabs.errors import from_status
 from aura.providers.elevenlabs.settings import ElevenLabsSettings
@@ -64,7 +64,9 @@ class Account:
             await self.slots.acquire_on_behalf_of(holder)
         if patience.cancelled_caught:
             most = int(self.slots.total_tokens)
-            raise RateLimited(f"{self.name}: {most} sentences are under way, the plan allows no more", provider=self.name)
+            raise RateLimited(
+                f"{self.name}: {most} sentences are under way, the plan allows no more", provider=self.name
+            )
         try:
             yield
         finally:
@@ -172,8 +174,3 @@ def joined(characters: object, begins: object, ends: object, offset_s: float) ->
         ]
     except (TypeError, ValueError):
         return []
-
-
-def reason(error: ProviderError) -> str:
-    """One line for logs."""
-    return f"{error.code}: {error}"

@@ -17,7 +17,7 @@ import httpx
 import msgspec
 import trio
 
-from aura.core.aligning import Timed, WordAligner
+from aura.core.aligning import Times
 from aura.core.errors import ProviderError, StreamCut
 from aura.core.ports import SpeechChunk, SpeechRequest, WordTime
 from aura.providers.audio.decoder import AudioDecoder
@@ -29,17 +29,15 @@ from aura.providers.openai.errors import MAX_ERROR_BYTES, from_http
 from aura.providers.vitals import Left
 
 MAX_LINE_BYTES = 8 * 1024 * 1024
-OVERLAP_S = 0.05
-"""Times that fall back by more than this are counted anew."""
 encode = msgspec.json.Encoder().encode
 decode_line = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class ElevenLabsHttpSpeaker:
+class ElevenLabsSpeaker:
     """A voice behind `/stream/with-timestamps`."""
 
     def __init__(self, settings: ElevenLabsSettings, http: Http, *, name: str = "elevenlabs") -> None:
-        self.name, self.model = name, settings.model
+        self.name, self.model = name, settings.tts_model
         self._settings = settings
         self._account = Account(settings, http, name)
         self._headers = httpx.Headers({**self._account.headers, "content-type": "application/json"})
@@ -90,7 +88,7 @@ class ElevenLabsHttpSpeaker:
 
     def _body(self, request: SpeechRequest) -> dict[str, Any]:
         settings = self._settings
-        body: dict[str, Any] = {"text": request.text, "model_id": settings.model}
+        body: dict[str, Any] = {"text": request.text, "model_id": settings.tts_model}
         if settings.language:
             body["language_code"] = settings.language
         if chosen := self._account.voice_settings(request):
@@ -110,9 +108,7 @@ class ElevenLabsHttpSpeaker:
 class Lines:
     """The audio of one sentence, with the times of its words."""
 
-    def __init__(
-        self, name: str, answer: Answer, settings: ElevenLabsSettings, text: str, deadline: float
-    ) -> None:
+    def __init__(self, name: str, answer: Answer, settings: ElevenLabsSettings, text: str, deadline: float) -> None:
         self._name, self._answer, self._deadline = name, answer, deadline
         self._stall_s, self._rate_hz = settings.stall_timeout_s, settings.rate_hz
         self._decoder = AudioDecoder(name, settings.rate_hz)
@@ -180,29 +176,3 @@ class Lines:
     def _finish(self) -> None:
         self._decoder.close()
         self._words += self._times.finish()
-
-
-class Times:
-    """Words timed by pieces whose clock may start with the sentence or with each piece."""
-
-    def __init__(self, text: str) -> None:
-        self._aligner = WordAligner(text)
-        self._told_s = 0.0
-
-    @property
-    def covered(self) -> bool:
-        """Whether the last word has come."""
-        return self._aligner.covered
-
-    def push(self, characters: list[Timed], sounded_s: float, *, relative: bool = False) -> tuple[WordTime, ...]:
-        """`sounded_s`: the audio before the piece, which is added where the piece has a clock of its own."""
-        if not characters:
-            return ()
-        if relative or characters[0][1] + OVERLAP_S < self._told_s:
-            characters = [(text, begin + sounded_s, end + sounded_s) for text, begin, end in characters]
-        self._told_s = characters[-1][2]
-        return self._aligner.push(characters)
-
-    def finish(self) -> tuple[WordTime, ...]:
-        """The word that was being spoken."""
-        return self._aligner.finish()

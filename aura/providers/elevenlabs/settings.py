@@ -19,10 +19,8 @@ class ElevenLabsSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Address of the API; https://api.us.elevenlabs.io or a residency host is nearer to some."""
     api_key: Secret = msgspec.field(default_factory=Secret)
     """The key of the account."""
-    transport: Literal["websocket", "http"] = "websocket"
-    """How speech comes: over a WebSocket that stays open (soonest), or one request per sentence."""
-    model: str = "eleven_flash_v2_5"
-    """Model that speaks. The WebSocket refuses eleven_v3 and eleven_v4: choose transport http for them."""
+    tts_model: str = "eleven_flash_v2_5"
+    """Model that speaks. The WebSocket refuses eleven_v3 and eleven_v4: take the engine elevenlabs-http for them."""
     voice: str = "JBFqnCBsd6RMkjVDRZzb"
     """Id of the voice used when the conversation names none, or one that is unknown here."""
     voices: dict[str, str] = {}
@@ -40,7 +38,7 @@ class ElevenLabsSettings(msgspec.Struct, frozen=True, kw_only=True):
     normalization: Literal["auto", "on", "off"] = "auto"
     """Whether numbers and the like are written out by the engine."""
     streaming_latency: Annotated[int, msgspec.Meta(ge=0, le=4)] | None = None
-    """How much quality is given up for speed, 0-4 (transport http only). Not set: nothing."""
+    """How much quality is given up for speed, 0-4 (elevenlabs-http only). Not set: nothing."""
     logging: bool = True
     """Whether the engine may keep the text in its history (false needs an enterprise plan)."""
     concurrency: Annotated[int, msgspec.Meta(ge=1)] = 4
