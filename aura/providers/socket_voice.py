@@ -7,7 +7,7 @@ before any audio came is asked for once more, on a socket that has said nothing 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Generic, TypeVar
 
 import msgspec
@@ -63,22 +63,32 @@ class SocketVoice(Generic[L]):
             sentence = link.begin(request)
             used, link.served = link.served > 0, link.served + 1
             try:
-                await link.send(sentence, request)
+                await self._send(link, sentence, request)
                 first = await link.next(sentence, deadline)
                 if first is None:
-                    raise StreamCut(f"{self.name}: the engine sent no audio", provider=self.name)
+                    link.retire(error := StreamCut(f"{self.name}: the engine sent no audio", provider=self.name))
+                    raise error
                 return link, sentence, first
             except ProviderError as error:
-                if isinstance(error, TimedOut):
-                    link.retire(error)  # whatever ails it, the next sentence shall not find out
+                stale = used and not again and link.broken is not None and not isinstance(error, TimedOut)
+                link.retire(error)  # whatever ails it, the next sentence shall not find out
                 await self._leave(link, sentence)
-                if again or not used or link.broken is None or isinstance(error, TimedOut):
+                if not stale:
                     raise
                 log.debug("provider.socket_stale", provider=self.name, reason=error.code)
                 again = True
             except BaseException:
                 await self._leave(link, sentence)
                 raise
+
+    async def _send(self, link: L, sentence: Sentence, request: SpeechRequest) -> None:
+        """Ask. On a socket that has just ended, what the engine said before tells more than how it was closed."""
+        try:
+            await link.send(sentence, request)
+        except ProviderError:
+            with suppress(TimedOut):
+                await sentence.next(trio.current_time() + GOODBYE_S)
+            raise
 
     async def _leave(self, link: L, sentence: Sentence) -> None:
         with trio.move_on_after(GOODBYE_S, shield=True):
@@ -101,7 +111,11 @@ class _Audio:
     async def __anext__(self) -> SpeechChunk:
         chunk, self._first = self._first, None
         if chunk is None:
-            chunk = await self._link.next(self._sentence, trio.current_time() + self._stall_s)
+            try:
+                chunk = await self._link.next(self._sentence, trio.current_time() + self._stall_s)
+            except TimedOut as error:
+                self._link.retire(error)
+                raise
         if chunk is None:
             raise StopAsyncIteration
         return chunk

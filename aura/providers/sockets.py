@@ -24,6 +24,8 @@ from aura.providers.audio.raw import Raw
 from aura.providers.ws import Ws
 
 log = structlog.get_logger()
+JOIN_S = 0.5
+"""A handshake that takes longer is ill: sentences that come later do not wait for it."""
 
 
 class PoolLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,7 +209,7 @@ class _Member(Generic[L]):
         self.claims = 0
         """Who waits for it to be opened."""
         self.scope = trio.CancelScope()
-        self.opened_at = math.inf
+        self.asked_at, self.opened_at = trio.current_time(), math.inf
 
     def has_room(self, now: float, age_s: float) -> bool:
         link = self.link
@@ -258,20 +260,26 @@ class SocketPool(Generic[L]):
         Raises what connecting raises, and RateLimited when no place becomes free in time.
         """
         opening: _Member[L] | None = None
+        mine: _Member[L] | None = None
+        """The link that was opened for this sentence: another's failure is not ours."""
         slow = False
         with trio.move_on_after(self._limits.wait_s):
             try:
                 while True:
                     if (link := self._free_link(key, fresh)) is not None:
                         return link
-                    if opening is not None and opening.error is not None:
+                    if opening is not None and opening.error is not None and opening is mine:
                         raise opening.error
-                    opening = self._claimed(key, opening)
+                    if opening is None or opening.link is not None or opening.error is not None:
+                        opening, new = self._claimed(key, opening)
+                        mine = opening if new else mine
                     slow = opening is not None
                     await self._waiting.park()
             finally:
                 if opening is not None:
                     opening.claims -= 1
+        if mine is not None:
+            mine.asked_at = -math.inf  # nobody else shall wait for it
         if slow:
             raise TimedOut(f"{self.name}: no WebSocket within {self._limits.wait_s:g} s", provider=self.name)
         raise RateLimited(f"{self.name}: all {len(self._members)} sockets are in use", provider=self.name)
@@ -295,24 +303,26 @@ class SocketPool(Generic[L]):
         link.changed()
         return link
 
-    def _claimed(self, key: str, opening: _Member[L] | None) -> _Member[L] | None:
-        """A link being opened that will have room for one more; opened now if there may be another."""
-        if opening is not None and opening.link is None:
-            return opening
-        if opening is not None:
-            opening.claims -= 1
+    def _claimed(self, key: str, before: _Member[L] | None) -> tuple[_Member[L] | None, bool]:
+        """A link being opened that will have room for one more, and whether it is opened just now.
+
+        One whose opening already takes long is better not waited for. None: there may be no more links.
+        """
+        if before is not None:
+            before.claims -= 1
+        now = trio.current_time()
         for other in self._members:
-            if other.key == key and other.link is None and other.error is None and other.claims < self._places:
+            if other.key == key and other.link is None and now < other.asked_at + JOIN_S and other.claims < self._places:
                 other.claims += 1
-                return other
+                return other, False
         if len(self._members) >= self._limits.sockets_max and not self._evict():
-            return None
+            return None, False
         member: _Member[L] = _Member(key)
         member.claims += 1
         self._members.append(member)
         assert self._nursery is not None, "the pool is not running"
         self._nursery.start_soon(self._keep, member)
-        return member
+        return member, True
 
     def _evict(self) -> bool:
         """Close a link that nobody uses, to make room for one of another kind."""

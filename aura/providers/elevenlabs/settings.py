@@ -51,6 +51,8 @@ class ElevenLabsSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long an unused WebSocket stays open."""
     socket_age_s: Seconds = 3600.0
     """Age at which a WebSocket is replaced by a fresh one."""
+    connect_timeout_s: Seconds = 5.0
+    """Longest wait for a WebSocket."""
     queue_timeout_s: Seconds = 3.0
     """Longest wait for a free place when all allowed sentences are under way."""
     first_audio_timeout_s: Seconds = 6.0

@@ -30,7 +30,7 @@ from aura.providers.http import Http
 from aura.providers.socket_voice import Patience, SocketVoice
 from aura.providers.sockets import Link, PoolLimits, Sentence, SocketPool
 from aura.providers.vitals import Left
-from aura.providers.ws import Ws, connect
+from aura.providers.ws import Ws, WsLimits, connect
 
 log = structlog.get_logger()
 INACTIVITY_MARGIN_S = 10
@@ -173,7 +173,7 @@ class ElevenLabsVoice:
             sockets_max=settings.sockets_max,
             idle_s=settings.socket_idle_s,
             age_s=settings.socket_age_s,
-            wait_s=settings.queue_timeout_s,
+            wait_s=settings.connect_timeout_s,
         )
         self.pool: SocketPool[ElevenLabsLink] = SocketPool(name, self._connect, limits, settings.contexts_max)
         patience = Patience(settings.first_audio_timeout_s, settings.stall_timeout_s)
@@ -213,7 +213,10 @@ class ElevenLabsVoice:
         if settings.normalization != "auto":
             query["apply_text_normalization"] = settings.normalization
         path = f"/v1/text-to-speech/{quote(voice, safe='')}/multi-stream-input"
-        async with connect(account.endpoint, path, query, account.headers, name=self.name, refusal=from_status) as ws:
+        limits = WsLimits(connect_s=settings.connect_timeout_s)
+        async with connect(
+            account.endpoint, path, query, account.headers, name=self.name, limits=limits, refusal=from_status
+        ) as ws:
             account.learn(ws.headers)
             yield ElevenLabsLink(ws, account)
 
