@@ -154,6 +154,7 @@ class Utterance:
     async def final(self) -> Transcript:
         """The words of the whole utterance. Raises ProviderError."""
         self.force_endpoint()
+        await self._until(lambda: self._audio.drained or self._answer is not None, self._line.settings.stt_connect_s)
         if not await self._until(lambda: self._answer is not None, self._line.settings.stt_final_s):
             if self._error is not None:
                 raise self._error
@@ -178,7 +179,7 @@ class Utterance:
 
     def _transcript(self) -> Transcript:
         dialect, line = self._dialect, self._line
-        served_by = f"{line.name}/{line.model}"
+        served_by = f"{line.name}/{line.model}" if line.model else line.name
         return Transcript(dialect.words.text(), dialect.confidence, dialect.language, served_by)
 
     def _conclude(self) -> None:

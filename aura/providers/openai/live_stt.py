@@ -15,16 +15,17 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from aura.core.errors import BadRequest, ProviderError
+from aura.core.errors import BadRequest
 from aura.core.ports import LISTEN_RATE_HZ, Final, HearingEvent, Interim, LiveHearing
 from aura.core.resample import resampler
 from aura.providers.http import Http
 from aura.providers.live import Line
 from aura.providers.live_dialect import BYTES_PER_S, Dialect, Wire, read, silence
 from aura.providers.openai.common import headers, probe
-from aura.providers.openai.errors import build, by_code, fault_of, from_payload
+from aura.providers.openai.errors import build, by_code, fault_of
 from aura.providers.openai.settings import OpenAISettings
 from aura.providers.vitals import Left
+from aura.providers.ws_errors import from_message
 
 RATE_HZ = 24_000
 LEAST_MS = 100
@@ -170,8 +171,7 @@ class SessionDialect(Dialect):
             return
         if fault.kind == "invalid_request_error" and by_code(fault) is None:
             raise build(BadRequest, self.name, f"{fault.code}: {fault.message}")
-        error: ProviderError = from_payload(self.name, {"error": event.error or {}})
-        raise error
+        raise from_message(self.name, fault)
 
 
 def append(pcm: bytes) -> Sequence[Wire]:
@@ -179,10 +179,10 @@ def append(pcm: bytes) -> Sequence[Wire]:
     return (f'{{"type":"input_audio_buffer.append","audio":"{base64.b64encode(pcm).decode()}"}}',) if pcm else ()
 
 
-class OpenAILiveTranscriber:
+class OpenAILive:
     """OpenAI's live recogniser."""
 
-    def __init__(self, settings: OpenAISettings, http: Http, *, name: str = "openai_live") -> None:
+    def __init__(self, settings: OpenAISettings, http: Http, *, name: str = "openai-live") -> None:
         self.name = name
         self.model = settings.live_stt_model
         self.left = Left()
