@@ -22,7 +22,7 @@ class OpenAISettings(LiveSettings, frozen=True, kw_only=True):
     stt_model: str = "gpt-transcribe"
     """Model that transcribes."""
     live_stt_model: str = "gpt-live-transcribe"
-    """Model that transcribes while the user speaks (engine openai_live)."""
+    """Model that transcribes while the user speaks (engine openai-live)."""
     live_stt_noise: Literal["", "near_field", "far_field"] = ""
     """Noise reduction before it: near_field for headsets, far_field for rooms. Empty: none."""
     tts_model: str = "gpt-4o-mini-tts"

@@ -42,8 +42,6 @@ class XaiSettings(LiveSettings, frozen=True, kw_only=True):
     """How long token counts and price may lag behind the end of the answer before they are given up."""
 
     # ---- hearing (and LiveSettings) ----
-    stt_model: str = "stt"
-    """Name under which the recogniser is counted; xAI has only one."""
     stt_language: str = ""
     """Language of the speech, such as en. Empty: the engine finds out, and writes numbers as words."""
     stt_keyterms: tuple[str, ...] = ()
