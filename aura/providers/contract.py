@@ -1,7 +1,7 @@
 """Whether the real services still behave as their fakes in the tests do: cheap checks for whoever has keys.
 
-One health check per engine, which costs nothing; then, for chat, one answer of five tokens, looked at twice: through the
-port like a conversation does, and, for OpenAI's dialect, event by event on the wire.
+One health check per engine, which costs nothing; then, for chat, one answer of five tokens, looked at twice: through
+the port like a conversation does, and, for OpenAI's dialect, event by event on the wire.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from aura.core.ports import LISTEN_RATE_HZ, ChatRequest, Finished, Message, Spee
 from aura.providers import registry
 from aura.providers.http import Http
 from aura.providers.registry import Part
+from aura.providers.vitals import Left
 
 ASK = ChatRequest((Message("system", "Answer with one word."), Message("user", "Say hello.")), max_tokens=5)
 CHECK_S = 30.0
@@ -85,13 +86,9 @@ async def chat(engine: Any) -> AsyncIterator[tuple[str, bool, str]]:
     if isinstance(end, Finished):
         counted = end.input_tokens is not None and end.output_tokens is not None
         yield "usage", counted, f"{end.input_tokens} in, {end.output_tokens} out, cost {end.cost_usd}"
-    left = getattr(engine, "left", None)
-    told = left is not None and (left.requests is not None or left.tokens is not None)
-    yield (
-        "rate headers",
-        True,
-        f"{left.requests:.0%} of requests left" if told and left.requests is not None else "none",
-    )
+    left = getattr(engine, "left", None) or Left()
+    shares = [f"{share:.0%} of {what}" for what in ("requests", "tokens") if (share := getattr(left, what)) is not None]
+    yield "rate headers", True, f"left: {', '.join(shares)}" if shares else "none"
     if hasattr(engine, "wire_events"):
         events = await engine.wire_events(ASK)
         yield "wire", events.in_order(), events.summary()
