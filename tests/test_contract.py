@@ -14,7 +14,7 @@ from aura.providers.http import open_http
 from aura.providers.openai.models import Model, openai_client, shutdown_dates
 from aura.providers.openai.settings import CompatibleSettings, OpenAISettings
 from aura.providers.openai.wire_check import wire_events
-from aura.providers.registry import Part
+from aura.providers.registry import Chosen, Part
 from tests.fakes import openai_server
 from tests.fakes.openai_server import DONE, Answer, chat, chunk, failure, one_shot, raw, serve, speech, transcript
 
@@ -28,7 +28,7 @@ LIMITS = {
 async def found(part: Part, *answers: Answer, generate: bool = True) -> dict[str, Finding]:
     async with serve(*answers) as fake, open_http() as http:
         settings = OpenAISettings(base_url=fake.base_url, api_key=Secret("sk-test"), stt_timeout_s=0.5)
-        findings = await check(part, "openai", settings, http, generate=generate)
+        findings = await check(part, Chosen("openai", "openai", "m", settings), http, generate=generate)
     assert {finding.part for finding in findings} == {part}
     return {finding.check: finding for finding in findings}
 

@@ -14,9 +14,8 @@ import trio
 
 from aura.core.errors import ProviderError
 from aura.core.ports import LISTEN_RATE_HZ, ChatRequest, Finished, Message, SpeechRequest, TextDelta
-from aura.providers import registry
 from aura.providers.http import Http
-from aura.providers.registry import Part
+from aura.providers.registry import Chosen, Part, open_part
 from aura.providers.vitals import Left
 
 ASK = ChatRequest((Message("system", "Answer with one word."), Message("user", "Say hello.")), max_tokens=5)
@@ -28,24 +27,24 @@ class Finding(msgspec.Struct, frozen=True):
     """The result of one check."""
 
     provider: str
+    """Name and model."""
     part: Part
     check: str
     good: bool
     detail: str = ""
 
 
-async def check(part: Part, name: str, settings: object, http: Http, *, generate: bool = True) -> list[Finding]:
+async def check(part: Part, chosen: Chosen, http: Http, *, generate: bool = True) -> list[Finding]:
     """Check one engine; `generate` also has it make something, for a fraction of a cent. Never raises ProviderError."""
     found: list[Finding] = []
-    opened: Any = {"stt": registry.open_stt, "chat": registry.open_chat, "tts": registry.open_tts}[part]
     try:
-        async with opened(name, settings, http) as engine:
-            found += await attempt(part, name, "probe", probe(engine))
+        async with open_part(part, chosen, http) as engine:
+            found += await attempt(part, chosen.key, "probe", probe(engine))
             if generate and all(finding.good for finding in found):
                 made = {"chat": chat, "tts": speech, "stt": silence}[part]
-                found += await attempt(part, name, "generate", made(engine))
+                found += await attempt(part, chosen.key, "generate", made(engine))
     except ProviderError as error:
-        found.append(Finding(name, part, "open", False, str(error)))
+        found.append(Finding(chosen.key, part, "open", False, str(error)))
     return found
 
 

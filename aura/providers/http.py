@@ -60,6 +60,8 @@ class Endpoint:
             max_connections=settings.max_connections,
             connect_timeout_s=settings.connect_timeout_s,
         )
+        self.tls = self._pool.tls
+        """How to encrypt a connection to this address, for WebSockets. None: not at all."""
         self.client = httpx.AsyncClient(transport=self._pool, base_url=self.base_url, timeout=30.0)
         """For rare calls. Uses the same connections."""
         self.refused: dict[str, list[str]] = {}

@@ -7,7 +7,7 @@ is played back instead of an engine stands in `providers/recorded.py`.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar, cast
 from zlib import crc32
@@ -24,6 +24,7 @@ from aura.core.ports import (
     ChatRequest,
     Finished,
     Hearing,
+    HearingEvent,
     Kit,
     SpeechChunk,
     SpeechRequest,
@@ -63,6 +64,7 @@ class CallDone(msgspec.Struct, frozen=True, omit_defaults=True):
 
     part: str
     provider: str
+    """Who answered; of several that did not, their names joined by +."""
     elapsed_ms: float
     """When it began, since the conversation did."""
     total_ms: float
@@ -75,6 +77,9 @@ class CallDone(msgspec.Struct, frozen=True, omit_defaults=True):
     cached_tokens: int | None = None
     chars: int | None = None
     audio_s: float | None = None
+    model: str | None = None
+    cost_usd: float | None = None
+    """Of the answer that was used, as far as it is known."""
 
 
 class Watch:
@@ -107,6 +112,13 @@ class Account:
     def know(self, **known: Any) -> None:
         """More about it."""
         self._known.update(known)
+
+    def served(self, by: str) -> None:
+        """This engine (`provider/model`) answered."""
+        if by:
+            self._provider, _, model = by.partition("/")
+            if model:
+                self._known["model"] = model
 
     def over(self, error: BaseException | None) -> None:
         """It ended, by this error if there is one."""
@@ -201,7 +213,8 @@ class ObservedChat:
     def _note(account: Account, item: ChatItem) -> tape.Outcome:
         if isinstance(item, Finished):
             counts = {"input_tokens": item.input_tokens, "output_tokens": item.output_tokens}
-            account.know(**counts, cached_tokens=item.cached_tokens)
+            account.know(**counts, cached_tokens=item.cached_tokens, cost_usd=item.cost_usd)
+            account.served(item.served_by)
         return tape.Item(item)
 
 
@@ -222,6 +235,7 @@ class ObservedTts:
             nonlocal seconds
             seconds += len(chunk.pcm) / 2 / chunk.rate_hz
             account.know(audio_s=round(seconds, 3))
+            account.served(chunk.served_by)
             return tape.RawSound(chunk)
 
         return Stream(self.inner.speak(request), self.watch, begin, note)
@@ -275,12 +289,26 @@ class Utterance:
         """The words of the whole utterance."""
         return await self._ask(lambda hearing: hearing.final())
 
+    async def events(self) -> AsyncIterator[HearingEvent]:
+        """What the engine notices, if it is one that does. A failure is told by the next request for words."""
+        source = getattr(self._hearing, "events", None)
+        items: AsyncIterator[HearingEvent] | None = source() if source else None
+
+        async def following() -> HearingEvent | None:
+            return None if items is None else await anext(items, None)
+
+        with suppress(ProviderError):
+            while (event := await self._watch.seam.seam(following, tape.Noticed)) is not None:
+                yield event
+
     async def _ask(self, ask: Callable[[Hearing], Awaitable[Transcript]]) -> Transcript:
         seconds = round(self._bytes / 2 / LISTEN_RATE_HZ, 3)
         account = self._watch.call("stt", self._provider, f"{self._crc:08x}", f"{seconds:g}", audio_s=seconds)
         error: BaseException | None = None
         try:
-            return await self._watch.seam.seam(lambda: ask(self._hearing), tape.Heard)
+            heard = await self._watch.seam.seam(lambda: ask(self._hearing), tape.Heard)
+            account.served(heard.served_by)
+            return heard
         except BaseException as raised:
             error = raised
             raise

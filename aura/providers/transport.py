@@ -42,7 +42,7 @@ class Pool(httpx.AsyncBaseTransport):
         connect_timeout_s: float,
     ) -> None:
         self._origin, self._deadlines = origin, deadlines
-        self._tls = tls_context() if origin.scheme == "https" else None
+        self.tls = tls_context() if origin.scheme == "https" else None
         self._keepalive_s, self._connect_timeout_s = keepalive_s, connect_timeout_s
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
@@ -82,15 +82,15 @@ class Pool(httpx.AsyncBaseTransport):
         return connection
 
     async def _connect(self) -> Connection:
-        host, port = self._origin.host, self._origin.port or (443 if self._tls else 80)
+        host, port = self._origin.host, self._origin.port or (443 if self.tls else 80)
         with limit(self._connect_timeout_s, httpx.ConnectTimeout(f"no connection to {host}:{port}")):
             try:
                 tcp = await trio.open_tcp_stream(host, port)
             except OSError as error:
                 raise httpx.ConnectError(f"cannot connect to {host}:{port}: {error}") from error
-            if self._tls is None:
+            if self.tls is None:
                 return Connection(tcp, tcp, self._deadlines)
-            secure = trio.SSLStream(tcp, self._tls, server_hostname=host, https_compatible=True)
+            secure = trio.SSLStream(tcp, self.tls, server_hostname=host, https_compatible=True)
             try:
                 await secure.do_handshake()
             except BaseException as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,19 +16,18 @@ import httpx
 import msgspec
 import trio
 
-from aura.core.errors import BadRequest, ProviderError, StreamCut
+from aura.core.errors import ProviderError, StreamCut
 from aura.core.ports import SpeechChunk, SpeechRequest
 from aura.core.voices import XAI
+from aura.providers.audio.decoder import AudioDecoder
 from aura.providers.http import Answer, Http
 from aura.providers.openai.common import headers, refusal, warm_up
 from aura.providers.openai.errors import MAX_ERROR_BYTES, from_http, from_payload
 from aura.providers.openai.settings import OpenAISettings
 from aura.providers.sse import DONE, SseReader
-from aura.providers.wav import read_wav_header
+from aura.providers.vitals import Left
 
 encode = msgspec.json.Encoder().encode
-RATE = re.compile(r"rate=(\d+)")
-FOREIGN = ((b"ID3", "mp3"), (b"OggS", "Ogg"), (b"fLaC", "FLAC"))
 
 
 class AudioEvent(msgspec.Struct):
@@ -47,7 +45,8 @@ class OpenAISpeaker:
     """A voice behind `/audio/speech`."""
 
     def __init__(self, settings: OpenAISettings, http: Http, *, name: str = "openai") -> None:
-        self.name = name
+        self.name, self.model = name, settings.tts_model
+        self.left = Left()
         self._settings = settings
         self._endpoint = http.endpoint(settings.base_url)
         self._headers = headers(settings, "*/*")
@@ -70,7 +69,7 @@ class OpenAISpeaker:
         try:
             if answer.status != 200:
                 raise await refusal(self.name, answer, deadline)
-            if "application/json" in answer.content_type:
+            if answer.content_type.startswith(("application/json", "text/html")):
                 raise await self._instead_of_audio(answer, deadline)
             yield Audio(self.name, answer, settings, deadline)
         finally:
@@ -91,27 +90,28 @@ class Audio:
         self._name, self._answer, self._deadline = name, answer, deadline
         self._stall_s = settings.stall_timeout_s
         self._sse = SseReader() if "event-stream" in answer.content_type else None
-        stated = RATE.search(answer.content_type)
-        self._rate_hz = int(stated[1]) if stated else settings.tts_rate_hz
-        self._head: bytes | None = b""
-        self._odd = b""
+        self._decoder = AudioDecoder(name, settings.tts_rate_hz, content_type=answer.content_type)
         self._any = self._over = False
 
     def __aiter__(self) -> Audio:
         return self
 
     async def __anext__(self) -> SpeechChunk:
-        while not self._over:
+        while True:
+            if pcm := await self._decoder.take():
+                self._any = True
+                self._deadline = trio.current_time() + self._stall_s
+                return SpeechChunk(pcm, self._decoder.rate_hz)
+            if self._over:
+                break
             try:
                 data = await self._answer.read(self._deadline)
             except httpx.HTTPError as error:
                 raise from_http(self._name, error, begun=True) from error
             self._over = not data
-            pcm = self._samples(self._unwrapped(data))
-            if pcm:
-                self._any = True
-                self._deadline = trio.current_time() + self._stall_s
-                return SpeechChunk(pcm, self._rate_hz)
+            self._decoder.put(self._unwrapped(data))
+            if self._over:
+                self._decoder.close()
         if not self._any:
             raise StreamCut(f"{self._name}: the engine sent no audio", provider=self._name)
         raise StopAsyncIteration
@@ -135,45 +135,6 @@ class Audio:
             raise from_payload(self._name, payload)
         self._over = self._over or event.type == "speech.audio.done"
         return base64.b64decode(event.audio) if event.audio else b""
-
-    def _samples(self, data: bytes) -> bytes:
-        """Whole samples without a file header; an odd byte waits for the next piece."""
-        if self._head is not None and not (data := self._without_header(self._head + data)):
-            return b""
-        data = self._odd + data
-        even = len(data) // 2 * 2
-        self._odd = data[even:]
-        return data[:even] if self._odd else data
-
-    def _without_header(self, start: bytes) -> bytes:
-        """The audio after a WAV header, b"" while the header is not complete. Other file formats are refused."""
-        kind = self._foreign(start)
-        if kind:
-            fix = "choose a server or model with response_format pcm or wav"
-            raise BadRequest(f"{self._name}: the engine speaks {kind}; {fix}", provider=self._name)
-        if not start.startswith(b"RIFF"):
-            if b"RIFF".startswith(start) and not self._over:
-                self._head = start  # too few bytes to tell
-                return b""
-            self._head = None
-            return start
-        try:
-            wav = read_wav_header(start)
-        except ValueError as error:
-            raise BadRequest(f"{self._name}: {error}", provider=self._name) from error
-        if wav is None:
-            self._head = start
-            return b""
-        if (wav.channels, wav.bits) != (1, 16) or not wav.rate_hz:
-            found = f"{wav.channels} channels of {wav.bits} bits"
-            raise BadRequest(f"{self._name}: the engine sends {found}, not 16-bit mono", provider=self._name)
-        self._head, self._rate_hz = None, wav.rate_hz
-        return start[wav.data_at :]
-
-    def _foreign(self, start: bytes) -> str:
-        """The name of a compressed format, by its magic bytes. MPEG's are too weak to be believed without a label."""
-        mpeg = "mpeg" in self._answer.content_type and start[:1] == b"\xff" and start[1:2] in b"\xfb\xf3\xf2\xfa"
-        return "mp3" if mpeg and len(start) > 1 else next((n for magic, n in FOREIGN if start.startswith(magic)), "")
 
 
 def wire_request(request: SpeechRequest, settings: OpenAISettings) -> dict[str, Any]:

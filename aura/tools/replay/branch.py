@@ -339,10 +339,10 @@ async def engines(which: str, settings: config.Config, detector: Callable[[], An
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(open_http(settings.http))
         made: list[Any] = []
-        for part, opener in zip(PARTS, (registry.open_stt, registry.open_chat, registry.open_tts), strict=True):
-            name = settings.engine(part) if which == "configured" else "offline"
-            section = getattr(settings, registry.engine(part, name).section)
-            made.append(await stack.enter_async_context(opener(name, section, http)))
+        for part in PARTS:
+            offline = registry.choose(part, "offline", settings, {})
+            one = settings.chosen(part)[0] if which == "configured" else offline
+            made.append(await stack.enter_async_context(registry.open_part(part, one, http)))
         ready = getattr(made[0], "why_not_ready", lambda: None)
         with trio.move_on_after(READY_S):
             while ready():  # noqa: ASYNC110  (another process: nobody sets an event)
