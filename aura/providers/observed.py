@@ -7,7 +7,7 @@ is played back instead of an engine stands in `providers/recorded.py`.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar, cast
 from zlib import crc32
@@ -24,6 +24,7 @@ from aura.core.ports import (
     ChatRequest,
     Finished,
     Hearing,
+    HearingEvent,
     Kit,
     SpeechChunk,
     SpeechRequest,
@@ -284,6 +285,18 @@ class Utterance:
     async def final(self) -> Transcript:
         """The words of the whole utterance."""
         return await self._ask(lambda hearing: hearing.final())
+
+    async def events(self) -> AsyncIterator[HearingEvent]:
+        """What the engine notices, if it is one that does. A failure is told by the next request for words."""
+        source = getattr(self._hearing, "events", None)
+        items: AsyncIterator[HearingEvent] | None = source() if source else None
+
+        async def following() -> HearingEvent | None:
+            return None if items is None else await anext(items, None)
+
+        with suppress(ProviderError):
+            while (event := await self._watch.seam.seam(following, tape.Noticed)) is not None:
+                yield event
 
     async def _ask(self, ask: Callable[[Hearing], Awaitable[Transcript]]) -> Transcript:
         seconds = round(self._bytes / 2 / LISTEN_RATE_HZ, 3)

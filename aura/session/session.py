@@ -83,6 +83,7 @@ class Session:
         self.settings = settings[1]
         self.client, self.dialogue = client, dialogue
         self.ears = make_listener(self.tell, lambda: self.conversation.state)
+        self.ears.words_so_far = client.words
         self.steps = steps
         self.replies = Replies(kit, dialogue, self.ears, setup, client, self.tell, self, steps)
         self.taps = list(taps)
