@@ -24,7 +24,7 @@ from aura.providers import registry
 from aura.server.drain import Drain
 from aura.server.http import pages
 from aura.server.listener import serve
-from aura.server.providers_api import provider_routes
+from aura.server.providers_api import cache_counts, provider_routes
 from aura.server.settings import ServerSettings
 from aura.tools import providers as tool
 from aura.tools.logs.output import Output
@@ -212,6 +212,14 @@ def test_all_shows_what_else_there_is() -> None:
     assert "chat xai no key: set xai.api_key" in rows
     assert code == 0
     assert sum(row.startswith(("stt", "chat", "tts")) for row in rows) == sum(map(len, registry.ENGINES.values()))
+
+
+def test_the_caches_counters_come_from_the_metrics() -> None:
+    metrics = Metrics()
+    assert cache_counts(metrics) == {}
+    metrics.add("cache_requests", "audio", "hit", by=3)
+    metrics.set("cache_bytes", 7, "audio")
+    assert cache_counts(metrics) == {"audio": {"hit": 3, "shared": 0, "miss": 0, "corrupt": 0, "bytes": 7}}
 
 
 # ---- what it means ------------------------------------------------------------------------------------------------

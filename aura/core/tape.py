@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from aura.core.errors import AuraError
-from aura.core.ports import ChatItem, HearingEvent, SpeechChunk, Tool, Transcript, WordTime
+from aura.core.ports import ChatItem, HearingEvent, SpeechChunk, Tool, ToolOutcome, Transcript, WordTime
 
 VERSION = 1
 CUT = -1
@@ -149,6 +149,7 @@ class ToolDone(Outcome, frozen=True, tag="tool"):
 
     text: str
     host: tuple[HostCall, ...] = ()
+    outcome: ToolOutcome = "ok"
 
 
 class Stop(Outcome, frozen=True, tag="stop"):

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from aura.providers.transport import Exchange
 
 
+MAX_URLS = 256
+"""Addresses kept ready; where voices stand in the address, there may be many."""
+
+
 class HttpSettings(msgspec.Struct, frozen=True):
     """Connections to engines on the network."""
 
@@ -70,6 +74,8 @@ class Endpoint:
     async def post(self, path: str, body: bytes, headers: Mapping[str, str], head_timeout_s: float) -> Answer:
         """Send a request and wait for status and headers, at most `head_timeout_s` once connected.
 
+        `path` may carry a query; it is sent as it is.
+
         Raises httpx's exceptions. The caller closes the answer, whatever happens.
         """
         return await self._send("POST", path, body, headers, head_timeout_s)
@@ -85,7 +91,10 @@ class Endpoint:
 
         url = self._urls.get(path)
         if url is None:
-            url = self._urls[path] = self.base_url.copy_with(path=self.base_url.path.rstrip("/") + path)
+            if len(self._urls) >= MAX_URLS:
+                self._urls.clear()
+            base = self.base_url.raw_path.rstrip(b"/")
+            url = self._urls[path] = self.base_url.copy_with(raw_path=base + path.encode("ascii"))
         limits = {"timeout": {"read": head_timeout_s}}
         request = httpx.Request(method, url, headers=headers, content=body, extensions=limits)
         return Answer(await self._pool.handle_async_request(request))

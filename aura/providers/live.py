@@ -21,7 +21,8 @@ from aura.providers.background import background
 from aura.providers.http import Endpoint
 from aura.providers.live_dialect import BYTES_PER_S, Dialect, Wire
 from aura.providers.live_settings import LiveSettings
-from aura.providers.ws import Ws, WsLimits, connect
+from aura.providers.openai.errors import from_status
+from aura.providers.ws import Refusal, Ws, WsLimits, connect
 
 log = structlog.get_logger()
 NOTICES = 64
@@ -43,8 +44,10 @@ class Line:
         *,
         name: str,
         model: str,
+        refusal: Refusal = from_status,
     ) -> None:
         self.name, self.model, self.settings, self.dialect = name, model, settings, dialect
+        self._refusal = refusal
         self._endpoint, self._path, self._query, self._headers = endpoint, path, query, headers
         self._limits = WsLimits(
             connect_s=settings.stt_connect_s,
@@ -55,7 +58,15 @@ class Line:
 
     def connect(self) -> AbstractAsyncContextManager[Ws]:
         """A connection for one utterance."""
-        return connect(self._endpoint, self._path, self._query, self._headers, name=self.name, limits=self._limits)
+        return connect(
+            self._endpoint,
+            self._path,
+            self._query,
+            self._headers,
+            name=self.name,
+            limits=self._limits,
+            refusal=self._refusal,
+        )
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[LiveHearing]:
@@ -154,6 +165,7 @@ class Utterance:
     async def final(self) -> Transcript:
         """The words of the whole utterance. Raises ProviderError."""
         self.force_endpoint()
+        await self._until(lambda: self._audio.drained or self._answer is not None, self._line.settings.stt_connect_s)
         if not await self._until(lambda: self._answer is not None, self._line.settings.stt_final_s):
             if self._error is not None:
                 raise self._error
@@ -178,7 +190,7 @@ class Utterance:
 
     def _transcript(self) -> Transcript:
         dialect, line = self._dialect, self._line
-        served_by = f"{line.name}/{line.model}"
+        served_by = f"{line.name}/{line.model}" if line.model else line.name
         return Transcript(dialect.words.text(), dialect.confidence, dialect.language, served_by)
 
     def _conclude(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import msgspec
+import numpy as np
 
 from aura.core.errors import StreamCut
 from aura.core.ports import LISTEN_RATE_HZ, HearingEvent
@@ -88,6 +89,33 @@ class Dialect:
         """A message of the engine. Raises ProviderError when it tells of a failure or cannot be read."""
         del message
         return []
+
+
+QUIET = 0.05
+"""Audio is quiet beside other audio when its loudest piece is this much weaker (26 dB)."""
+
+
+class Level:
+    """How much audio there is, and how loud its loudest piece was."""
+
+    def __init__(self) -> None:
+        self.size, self.loudest = 0, 0.0
+
+    def add(self, pcm: bytes) -> None:
+        """More of it."""
+        self.size += len(pcm)
+        if pcm:  # 10 µs for 60 ms
+            samples = np.frombuffer(pcm, np.int16).astype(np.float32)
+            self.loudest = max(self.loudest, float(np.abs(samples).mean()))
+
+    @property
+    def ms(self) -> int:
+        """How long it is."""
+        return self.size * 1000 // BYTES_PER_S
+
+    def quiet_beside(self, other: Level) -> bool:
+        """Whether there is nothing in it, compared with that."""
+        return not self.size or self.loudest <= other.loudest * QUIET
 
 
 def read(name: str, decoder: msgspec.json.Decoder[T], message: Wire) -> T:

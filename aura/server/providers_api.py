@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from aura.core.routing.status import ProviderReport
+from aura.observe.metrics import Metrics
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -30,3 +31,13 @@ def provider_routes(report: Callable[[], ProviderReport]) -> Sequence[BaseRoute]
         return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
 
     return [Route(PATH, providers)]
+
+
+def cache_counts(metrics: Metrics) -> dict[str, dict[str, float]]:
+    """The caches' counters as the report holds them; a cache that nobody asked is left out."""
+    counts = {}
+    for cache in ("audio", "replies"):
+        results = {name: metrics.value("cache_requests", cache, name) for name in ("hit", "shared", "miss", "corrupt")}
+        if any(results.values()):
+            counts[cache] = results | {"bytes": metrics.value("cache_bytes", cache)}
+    return counts

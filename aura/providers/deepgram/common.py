@@ -7,33 +7,26 @@ from contextlib import AbstractAsyncContextManager
 
 import httpx
 
-from aura.core.errors import AuthFailed, BadRequest, ProviderError, RateLimited, StreamCut, Unavailable
+from aura.core.errors import AuthFailed, BadRequest, ProviderError, QuotaExhausted, RateLimited, StreamCut, Unavailable
 from aura.core.ports import LISTEN_RATE_HZ, LiveHearing
 from aura.providers.deepgram.settings import DeepgramSettings
 from aura.providers.http import Http
 from aura.providers.live import Line
 from aura.providers.live_dialect import Dialect
 from aura.providers.openai.common import check
-from aura.providers.openai.errors import build
 from aura.providers.vitals import Left
-from aura.providers.ws_errors import BY_REASON
 
 BY_CODE: Mapping[str, type[ProviderError]] = {
     "INVALID_AUTH": AuthFailed,
     "INSUFFICIENT_PERMISSIONS": AuthFailed,
     "TOO_MANY_REQUESTS": RateLimited,
+    "ASR_PAYMENT_REQUIRED": QuotaExhausted,
     "UNPARSABLE_CLIENT_MESSAGE": BadRequest,
     "DATA-0000": BadRequest,
     "NET-0000": Unavailable,
     "NET-0001": StreamCut,
     "INTERNAL_SERVER_ERROR": Unavailable,
 }
-
-
-def failure(name: str, code: str, text: str) -> ProviderError:
-    """The error for a message of type Error."""
-    kind = BY_CODE.get(code) or next((found for pattern, found in BY_REASON if pattern.search(text)), Unavailable)
-    return build(kind, name, f"error while listening: {' '.join(filter(None, (code, text))) or 'no explanation'}")
 
 
 class DeepgramTranscriber:

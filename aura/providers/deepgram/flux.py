@@ -13,10 +13,12 @@ import msgspec
 import structlog
 
 from aura.core.ports import EagerEnd, Ended, HearingEvent, Interim, Resumed
-from aura.providers.deepgram.common import DeepgramTranscriber, audio_query, failure
+from aura.providers.deepgram.common import BY_CODE, DeepgramTranscriber, audio_query
 from aura.providers.deepgram.settings import DeepgramSettings
 from aura.providers.http import Http
 from aura.providers.live_dialect import Dialect, Wire, read, silence
+from aura.providers.openai.errors import Fault
+from aura.providers.ws_errors import from_message
 
 log = structlog.get_logger()
 FORCE_END, CLOSE = '{"type":"ForceEndTurn"}', '{"type":"CloseStream"}'
@@ -64,7 +66,7 @@ class FluxDialect(Dialect):
             case "TurnInfo":
                 return self._turn_info(heard)
             case "Error" | "FatalError":
-                raise failure(self.name, heard.code or "", heard.description or "")
+                raise from_message(self.name, Fault(heard.description or "", heard.code or ""), BY_CODE)
             case "Warning":
                 log.info("stt.warning", provider=self.name, text=heard.description)
             case _:
@@ -98,10 +100,10 @@ class FluxDialect(Dialect):
                 return [Interim(words.text())] if words.tail else []
 
 
-class FluxTranscriber(DeepgramTranscriber):
+class DeepgramFlux(DeepgramTranscriber):
     """Flux's recogniser."""
 
-    def __init__(self, settings: DeepgramSettings, http: Http, *, name: str = "flux") -> None:
+    def __init__(self, settings: DeepgramSettings, http: Http, *, name: str = "deepgram-flux") -> None:
         model = settings.flux_model
         super().__init__(
             settings, http, "/v2/listen", query(settings), lambda: FluxDialect(name), name=name, model=model

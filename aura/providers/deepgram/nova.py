@@ -12,10 +12,12 @@ import msgspec
 import structlog
 
 from aura.core.ports import Ended, Final, HearingEvent, Interim
-from aura.providers.deepgram.common import DeepgramTranscriber, audio_query, failure
+from aura.providers.deepgram.common import BY_CODE, DeepgramTranscriber, audio_query
 from aura.providers.deepgram.settings import DeepgramSettings
 from aura.providers.http import Http
 from aura.providers.live_dialect import Dialect, Wire, read
+from aura.providers.openai.errors import Fault
+from aura.providers.ws_errors import from_message
 
 log = structlog.get_logger()
 FINALIZE, CLOSE, KEEP_ALIVE = '{"type":"Finalize"}', '{"type":"CloseStream"}', '{"type":"KeepAlive"}'
@@ -86,8 +88,8 @@ class NovaDialect(Dialect):
             case "Metadata":
                 self.over = self.ending
             case "Error":
-                what = " ".join(filter(None, (heard.description, heard.message)))
-                raise failure(self.name, heard.variant or heard.code or "", what)
+                text = " ".join(filter(None, (heard.description, heard.message)))
+                raise from_message(self.name, Fault(text, heard.code or heard.variant or ""), BY_CODE)
             case "Warning":
                 log.info("stt.warning", provider=self.name, text=heard.description or heard.message)
             case _:
@@ -119,7 +121,7 @@ class NovaDialect(Dialect):
             self.confidence = round(sum(length * confidence for length, confidence in self._weights) / total, 3)
 
 
-class NovaTranscriber(DeepgramTranscriber):
+class DeepgramNova(DeepgramTranscriber):
     """nova's recogniser."""
 
     def __init__(self, settings: DeepgramSettings, http: Http, *, name: str = "deepgram") -> None:

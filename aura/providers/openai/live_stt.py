@@ -15,22 +15,21 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from aura.core.errors import BadRequest, ProviderError
+from aura.core.errors import BadRequest
 from aura.core.ports import LISTEN_RATE_HZ, Final, HearingEvent, Interim, LiveHearing
 from aura.core.resample import resampler
 from aura.providers.http import Http
 from aura.providers.live import Line
-from aura.providers.live_dialect import BYTES_PER_S, Dialect, Wire, read, silence
+from aura.providers.live_dialect import Dialect, Level, Wire, read, silence
 from aura.providers.openai.common import headers, probe
-from aura.providers.openai.errors import build, by_code, fault_of, from_payload
+from aura.providers.openai.errors import build, by_code, fault_of
 from aura.providers.openai.settings import OpenAISettings
 from aura.providers.vitals import Left
+from aura.providers.ws_errors import from_message
 
 RATE_HZ = 24_000
 LEAST_MS = 100
 """Less may not be committed."""
-QUIET = 0.05
-"""A piece is quiet when it is this much weaker than the loudest one (26 dB)."""
 COMMIT = '{"type":"input_audio_buffer.commit"}'
 TRANSCRIPTION = "conversation.item.input_audio_transcription."
 
@@ -60,19 +59,6 @@ class Item(msgspec.Struct):
     done: bool = False
 
 
-class Level(msgspec.Struct):
-    """How much audio there is, and how loud it was."""
-
-    size: int = 0
-    loudest: float = 0.0
-
-    def add(self, samples: np.ndarray[Any, np.dtype[np.int16]]) -> None:
-        """More of it."""
-        self.size += samples.nbytes
-        if len(samples):
-            self.loudest = max(self.loudest, float(np.abs(samples.astype(np.float32)).mean()))
-
-
 decode = msgspec.json.Decoder(Event)
 
 
@@ -95,19 +81,17 @@ class SessionDialect(Dialect):
 
     def audio(self, pcm: bytes) -> Sequence[Wire]:
         """The next audio, at the session's rate."""
-        samples = np.frombuffer(pcm, np.int16)
-        self._all.add(samples)
-        self._open.add(samples)
-        return append(self._resampler.push(samples).tobytes())
+        self._all.add(pcm)
+        self._open.add(pcm)
+        return append(self._resampler.push(np.frombuffer(pcm, np.int16)).tobytes())
 
     def finish(self) -> Sequence[Wire]:
         """A commit, unless nobody spoke since the last one."""
         working = any(not item.committed and item.text for item in self._items.values())
-        if not self._open.size or (self._open.loudest <= self._all.loudest * QUIET and not working):
+        if self._open.quiet_beside(self._all) and not working:
             self._judge()
             return ()
-        missing_ms = LEAST_MS - self._open.size * 1000 // BYTES_PER_S
-        padding = self.audio(silence(missing_ms)) if missing_ms > 0 else ()
+        padding = self.audio(silence(max(0, LEAST_MS - self._open.ms)))
         rest = append(self._resampler.flush().tobytes())
         self._open = Level()
         self._unnamed += 1
@@ -170,8 +154,7 @@ class SessionDialect(Dialect):
             return
         if fault.kind == "invalid_request_error" and by_code(fault) is None:
             raise build(BadRequest, self.name, f"{fault.code}: {fault.message}")
-        error: ProviderError = from_payload(self.name, {"error": event.error or {}})
-        raise error
+        raise from_message(self.name, fault)
 
 
 def append(pcm: bytes) -> Sequence[Wire]:
@@ -179,10 +162,10 @@ def append(pcm: bytes) -> Sequence[Wire]:
     return (f'{{"type":"input_audio_buffer.append","audio":"{base64.b64encode(pcm).decode()}"}}',) if pcm else ()
 
 
-class OpenAILiveTranscriber:
+class OpenAILive:
     """OpenAI's live recogniser."""
 
-    def __init__(self, settings: OpenAISettings, http: Http, *, name: str = "openai_live") -> None:
+    def __init__(self, settings: OpenAISettings, http: Http, *, name: str = "openai-live") -> None:
         self.name = name
         self.model = settings.live_stt_model
         self.left = Left()

@@ -22,13 +22,27 @@ class OpenAISettings(LiveSettings, frozen=True, kw_only=True):
     stt_model: str = "gpt-transcribe"
     """Model that transcribes."""
     live_stt_model: str = "gpt-live-transcribe"
-    """Model that transcribes while the user speaks (engine openai_live)."""
+    """Model that transcribes while the user speaks (engine openai-live)."""
     live_stt_noise: Literal["", "near_field", "far_field"] = ""
     """Noise reduction before it: near_field for headsets, far_field for rooms. Empty: none."""
     tts_model: str = "gpt-4o-mini-tts"
     """Model that speaks."""
     voice: str = "alloy"
     """Voice used when the conversation names none."""
+    realtime_tts_model: str = "gpt-realtime-2.1-mini"
+    """Model that reads aloud over the Realtime WebSocket (engine openai-realtime)."""
+    sockets_max: Annotated[int, msgspec.Meta(ge=1)] = 64
+    """Realtime sessions for speech at a time; each says one sentence at a time."""
+    socket_idle_s: Seconds = 300.0
+    """How long an unused session stays open."""
+    socket_age_s: Seconds = 3000.0
+    """Age at which a session is replaced; the engine ends it after 60 minutes."""
+    socket_connect_timeout_s: Seconds = 5.0
+    """Longest wait for a session, and for a free one when all are in use."""
+    cancel_timeout_s: Seconds = 2.0
+    """Longest wait for the confirmation that a sentence was stopped; then its session is given up."""
+    max_sentence_s: Seconds = 120.0
+    """Longest audio of one sentence over a session."""
     tts_formats: tuple[str, ...] = ("pcm",)
     """Formats that the speech endpoint sends, the best first: pcm, wav, mp3, opus, flac."""
     tts_rate_hz: Annotated[int, msgspec.Meta(ge=8000, le=48000)] = 24_000

@@ -143,7 +143,7 @@ class RoutedHearing:
         except ProviderError as error:
             seat.error = error
         finally:
-            seat.hearing = None if seat.error else seat.hearing
+            seat.hearing = None if seat.error is not None else seat.hearing
             seat.ready.set()
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import trio
 
 from aura.core.routing.status import ProviderReport, ProviderStatus, answered, healthy
-from aura.providers.router.board import Board, Line
+
+if TYPE_CHECKING:
+    from aura.providers.router.board import Board, Line
 
 
 def board_report(

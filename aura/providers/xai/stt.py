@@ -19,9 +19,10 @@ from aura.providers.http import Http
 from aura.providers.live import Line
 from aura.providers.live_dialect import Dialect, Wire, read, silence
 from aura.providers.openai.common import check, refusal
-from aura.providers.openai.errors import from_http, from_payload
+from aura.providers.openai.errors import Fault, from_http, from_payload
 from aura.providers.vitals import Left
 from aura.providers.wav import wav_form
+from aura.providers.ws_errors import from_message
 from aura.providers.xai.settings import XaiSettings
 
 MAX_TRANSCRIPT_BYTES = 4 * 1024 * 1024
@@ -37,6 +38,7 @@ class Said(msgspec.Struct):
     is_final: bool = False
     speech_final: bool = False
     language: str | None = None
+    message: str | None = None
     error: object = None
 
 
@@ -79,7 +81,7 @@ class XaiDialect(Dialect):
             case "transcript.done":
                 self._done(said.text or "")
             case "error":
-                raise from_payload(self.name, message.encode() if isinstance(message, str) else message)
+                raise from_message(self.name, Fault(said.message or ""))
             case _:
                 pass  # what is new is not for us
         return []
@@ -136,7 +138,7 @@ class XaiTranscriber:
 
     def __init__(self, settings: XaiSettings, http: Http, *, name: str = "xai") -> None:
         self.name = name
-        self.model = settings.stt_model
+        self.model = ""  # there is only one
         self.left = Left()
         self._settings = settings
         self._endpoint = http.endpoint(settings.base_url)
@@ -185,7 +187,7 @@ class XaiTranscriber:
             raise from_payload(self.name, {"error": said.error})
         if said.text is None:
             raise StreamCut(f"{self.name}: the answer holds no transcript", provider=self.name)
-        return Transcript(said.text.strip(), None, said.language or None, f"{self.name}/{self.model}")
+        return Transcript(said.text.strip(), None, said.language or None, self.name)
 
 
 def query(settings: XaiSettings) -> dict[str, str | Sequence[str]]:

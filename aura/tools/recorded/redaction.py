@@ -116,7 +116,7 @@ def silenced(event: HearingEvent) -> HearingEvent:
     return event if isinstance(event, Resumed) else type(event)("")
 
 
-def _outcome(outcome: tape.AnyOutcome, kinds: Kinds) -> tape.AnyOutcome:
+def _outcome(outcome: tape.AnyOutcome, kinds: Kinds) -> tape.AnyOutcome:  # noqa: C901  (a table)
     if isinstance(outcome, tape.Text):
         return tape.Text(message(outcome.text, kinds))
     if WORDS not in kinds:
