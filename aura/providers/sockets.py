@@ -312,7 +312,12 @@ class SocketPool(Generic[L]):
             before.claims -= 1
         now = trio.current_time()
         for other in self._members:
-            if other.key == key and other.link is None and now < other.asked_at + JOIN_S and other.claims < self._places:
+            if (
+                other.key == key
+                and other.link is None
+                and now < other.asked_at + JOIN_S
+                and other.claims < self._places
+            ):
                 other.claims += 1
                 return other, False
         if len(self._members) >= self._limits.sockets_max and not self._evict():

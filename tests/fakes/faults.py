@@ -367,6 +367,7 @@ IN_DIALECT = {
     "late_audio": "ws tts: more audio of a context that is closed",
     "no_final": "ws tts: isFinal never comes",
     "relative_times": "tts: ElevenLabs' times per line, not from the beginning",
+    "timestamps_apart": "ws tts: xAI's timestamps in deltas without audio",
     "no_alignment": "tts: alignment is null",
     "rewords": "ws tts: OpenAI's speaking model says something else than it was given",
     "other_spelling": "ws tts: the other spelling of every field that has two",

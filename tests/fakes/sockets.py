@@ -71,6 +71,7 @@ class Socket:
         self._lock = trio.Lock()
         self._inbox: deque[Message] = deque()
         self._parts: list[Any] = []
+        self._over = trio.Event()
 
     async def accept(self) -> None:
         """Complete the handshake."""
@@ -121,10 +122,10 @@ class Socket:
             limit.shield = True
             try:
                 await self.raw(frame(CLOSE, struct.pack("!H", code) + reason.encode()[:120]))
-                while await self.stream.receive_some(READ):  # with data unread, closing would reset the connection
+                while await self._read():  # with data unread, closing would reset the connection
                     pass
             except trio.BusyResourceError:  # another task iterates: it reads on
-                await trio.sleep(0.1)
+                await self._over.wait()
             except (trio.BrokenResourceError, trio.ClosedResourceError, Gone):
                 pass
 
@@ -185,5 +186,6 @@ class Socket:
 
     def _ended(self, code: int | None) -> None:
         self.open = False
+        self._over.set()
         if self.seen.disconnected_at is None:
             self.seen.disconnected_at, self.seen.close_code = trio.current_time(), code

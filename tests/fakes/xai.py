@@ -10,6 +10,7 @@ import trio
 
 from tests.fakes import openai_stt
 from tests.fakes.ear import NEVER_S, Ear, Noticed
+from tests.fakes.elevenlabs import spans
 from tests.fakes.openai_models import key_fault
 from tests.fakes.server import Call
 from tests.fakes.sockets import Socket
@@ -174,18 +175,18 @@ class Voice:
         await trio.sleep(self.call.world.draw(self.call.vendor.name, "ttfb_s"))
         seconds = round(self.call.world.seconds_of(text, float(self.query.get("speed", 1.0))), 2)
         await trio.to_thread.run_sync(encoded, seconds, self.rate_hz, self.codec)
-        timed = self.query.get("with_timestamps") == "true"
+        timed, apart = self.query.get("with_timestamps") == "true", self.call.has("timestamps_apart")
         parts = pieces(seconds, self.rate_hz, self.codec)
-        letters = -(-len(text) // len(parts))
-        for i, piece in enumerate(parts):
+        each = seconds / len(text)
+        for piece, (start, end) in zip(parts, spans(text, len(parts)), strict=True):
             payload: dict[str, Any] = {"type": "audio.delta", "delta": base64.b64encode(piece).decode()}
-            if timed and (chars := text[i * letters : (i + 1) * letters]):
-                each = seconds / len(text)
-                times = [
-                    [round((i * letters + k) * each, 3), round((i * letters + k + 1) * each, 3)]
-                    for k in range(len(chars))
-                ]
-                payload["audio_timestamps"] = {"graph_chars": list(chars), "graph_times": times}
+            if timed and end > start:
+                times = [[round(i * each, 3), round((i + 1) * each, 3)] for i in range(start, end)]
+                timestamps = {"graph_chars": list(text[start:end]), "graph_times": times}
+                if apart:
+                    await self.socket.send({**payload, "delta": "", "audio_timestamps": timestamps})
+                else:
+                    payload["audio_timestamps"] = timestamps
             await self.socket.send(payload, content=True)
             await trio.sleep(self.call.world.draw(self.call.vendor.name, "audio_gap_s"))
 

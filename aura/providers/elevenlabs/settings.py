@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 import msgspec
 
 from aura.core.secret import Secret
+from aura.providers.live_settings import LiveSettings, Seconds
 
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
-class ElevenLabsSettings(msgspec.Struct, frozen=True, kw_only=True):
+class ElevenLabsSettings(LiveSettings, frozen=True, kw_only=True):
     """ElevenLabs speaks, with the time of every word."""
 
     base_url: str = "https://api.elevenlabs.io"
@@ -23,7 +23,7 @@ class ElevenLabsSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Model that speaks. The WebSocket refuses eleven_v3 and eleven_v4: take the engine elevenlabs-http for them."""
     voice: str = "JBFqnCBsd6RMkjVDRZzb"
     """Id of the voice used when the conversation names none, or one that is unknown here."""
-    voices: dict[str, str] = {}
+    voices: dict[str, str] = msgspec.field(default_factory=dict)
     """Voices by the names that clients ask for: name → id. Ids themselves are always understood."""
     rate_hz: Literal[8000, 16000, 22050, 24000, 32000, 44100, 48000] = 24_000
     """Sample rate of the audio. 44100 and above need the plan Pro."""
@@ -67,3 +67,11 @@ class ElevenLabsSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Longest wait for the answer of a health check."""
     max_sentence_s: Seconds = 120.0
     """Longest audio of one sentence."""
+
+    # ---- hearing (and LiveSettings) ----
+    stt_model: str = "scribe_v2_realtime"
+    """Model that transcribes."""
+    stt_language: str = ""
+    """Language of the speech as ISO code, such as en. Empty: the engine finds out."""
+    stt_keyterms: tuple[str, ...] = ()
+    """Names and words the recogniser should expect."""

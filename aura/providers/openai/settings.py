@@ -7,11 +7,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from aura.core.secret import Secret
+from aura.providers.live_settings import LiveSettings, Seconds
 
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
-
-class OpenAISettings(msgspec.Struct, frozen=True, kw_only=True):
+class OpenAISettings(LiveSettings, frozen=True, kw_only=True):
     """OpenAI: chat, transcription and speech. Model names end on dates that `aura doctor` shows."""
 
     base_url: str = "https://api.openai.com/v1"
@@ -22,6 +21,10 @@ class OpenAISettings(msgspec.Struct, frozen=True, kw_only=True):
     """Model that answers."""
     stt_model: str = "gpt-transcribe"
     """Model that transcribes."""
+    live_stt_model: str = "gpt-live-transcribe"
+    """Model that transcribes while the user speaks (engine openai-live)."""
+    live_stt_noise: Literal["", "near_field", "far_field"] = ""
+    """Noise reduction before it: near_field for headsets, far_field for rooms. Empty: none."""
     tts_model: str = "gpt-4o-mini-tts"
     """Model that speaks."""
     voice: str = "alloy"
@@ -76,7 +79,7 @@ class OpenAISettings(msgspec.Struct, frozen=True, kw_only=True):
     """A hash that stands for your user at the engine's abuse watch. Empty: not sent."""
     prompt_cache_key: str = "auto"
     """Groups requests that begin alike for the cache. auto: a hash of instructions and tools. Empty: not sent."""
-    chat_extra: dict[str, Any] = {}
+    chat_extra: dict[str, Any] = msgspec.field(default_factory=dict)
     """Further fields of the chat request, just as the engine wants them."""
     tools: bool = True
     """Let the model call functions. Some local models and servers refuse requests that declare any."""

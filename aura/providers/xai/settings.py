@@ -7,11 +7,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from aura.core.secret import Secret
+from aura.providers.live_settings import LiveSettings, Seconds
 
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
-
-class XaiSettings(msgspec.Struct, frozen=True, kw_only=True):
+class XaiSettings(LiveSettings, frozen=True, kw_only=True):
     """xAI: Grok answers, hears and speaks."""
 
     # ---- everything ----
@@ -31,7 +30,7 @@ class XaiSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a model that thinks may do so: none, low, high. Empty: not sent."""
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
     """Sampling temperature. Not set: the engine's own."""
-    chat_extra: dict[str, Any] = {}
+    chat_extra: dict[str, Any] = msgspec.field(default_factory=dict)
     """Further fields of the chat request, just as the engine wants them."""
     chat_concurrency: Annotated[int, msgspec.Meta(ge=0)] = 0
     """Most chat requests at a time; further ones wait in a fair queue. 0: no limit of our own."""
@@ -41,6 +40,18 @@ class XaiSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Longest gap inside an answer."""
     usage_wait_s: Seconds = 0.05
     """How long token counts and price may lag behind the end of the answer before they are given up."""
+
+    # ---- hearing (and LiveSettings) ----
+    stt_language: str = ""
+    """Language of the speech, such as en. Empty: the engine finds out, and writes numbers as words."""
+    stt_keyterms: tuple[str, ...] = ()
+    """Names and words the recogniser should expect."""
+    stt_endpointing_ms: Annotated[int, msgspec.Meta(ge=0, le=5000)] = 10
+    """Silence after which the words so far become certain."""
+    stt_smart_turn: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    """How sure the engine must be that the turn is over before it says so. Not set: it does not judge turns."""
+    stt_rest_timeout_s: Seconds = 8.0
+    """Longest wait for the transcript of finished audio (/stt without a WebSocket)."""
 
     # ---- speech ----
     tts_transport: Literal["websocket", "http"] = "websocket"
