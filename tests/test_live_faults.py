@@ -10,9 +10,8 @@ from aura.core.ports import LiveHearing
 from aura.providers.deepgram.nova import NovaDialect
 from tests.fakes.faults import Fault
 from tests.fakes.world import World
-from tests.live_engines import KINDS, engine, say, speech
+from tests.live_engines import KINDS, engine, on_all, say, speech
 
-ALL = pytest.mark.parametrize("name", KINDS)
 LONGEST_S = 1.5
 """Of any failure to be told, with the patience of these tests."""
 Failure = type[errors.ProviderError]
@@ -47,8 +46,8 @@ async def failing(hearing: LiveHearing) -> errors.ProviderError:
     return caught.value
 
 
-@ALL
 @pytest.mark.parametrize("fault", HANDSHAKE)
+@on_all
 async def test_no_connection(name: str, fault: str) -> None:
     async with engine(name) as (recogniser, fakes):
         fakes.fault("stt", fault, vendor=KINDS[name].vendor)
@@ -73,8 +72,8 @@ BROKEN_OFF: dict[str, tuple[Failure, ...]] = {
 }
 
 
-@ALL
 @pytest.mark.parametrize("fault", BROKEN_OFF)
+@on_all
 async def test_the_connection_ends_while_the_user_speaks(name: str, fault: str) -> None:
     async with engine(name) as (recogniser, fakes):
         fakes.fault("stt", fault)
@@ -84,7 +83,7 @@ async def test_the_connection_ends_while_the_user_speaks(name: str, fault: str) 
         assert type(error) in BROKEN_OFF[fault]
 
 
-@ALL
+@on_all
 async def test_an_engine_that_accepts_and_says_nothing(name: str) -> None:
     async with engine(name) as (recogniser, fakes):
         fakes.fault("stt", "headers_then_silent")
@@ -93,7 +92,7 @@ async def test_an_engine_that_accepts_and_says_nothing(name: str) -> None:
             assert type(await failing(hearing)) is errors.TimedOut
 
 
-@ALL
+@on_all
 async def test_an_engine_that_stalls_leaves_its_tentative_words(name: str) -> None:
     async with engine(name) as (recogniser, fakes):
         fakes.fault("stt", "stall", chunks=2)
@@ -103,7 +102,7 @@ async def test_an_engine_that_stalls_leaves_its_tentative_words(name: str) -> No
                 assert (await hearing.final()).text == "hello there"
 
 
-@ALL
+@on_all
 async def test_an_engine_that_answers_no_ping_is_gone(name: str) -> None:
     world = World(heard=lambda _: "")
     async with engine(name, world, stt_ping_s=0.1, stt_pong_s=0.1) as (recogniser, fakes):
@@ -134,8 +133,8 @@ TOLD: dict[str, Failure] = {
 }
 
 
-@ALL
 @pytest.mark.parametrize("kind", TOLD)
+@on_all
 async def test_an_error_message_is_told_apart(name: str, kind: str) -> None:
     async with engine(name) as (recogniser, fakes):
         fakes.plan.add(Fault("ws_error", {"kind": kind}), "stt", "", None)
@@ -144,8 +143,8 @@ async def test_an_error_message_is_told_apart(name: str, kind: str) -> None:
             assert type(await failing(hearing)) is TOLD[kind]
 
 
-@ALL
 @pytest.mark.parametrize("fault", ["unknown_events", "fragments"])
+@on_all
 async def test_what_is_strange_but_allowed_harms_nothing(name: str, fault: str) -> None:
     async with engine(name) as (recogniser, fakes):
         fakes.fault("stt", fault)
@@ -154,7 +153,7 @@ async def test_what_is_strange_but_allowed_harms_nothing(name: str, fault: str) 
             assert (await hearing.final()).text == "hello there my friend"
 
 
-@ALL
+@on_all
 async def test_after_a_failure_the_engine_can_be_asked_anew(name: str) -> None:
     async with engine(name) as (recogniser, fakes):
         fakes.fault("stt", "cut", times=1)
@@ -167,7 +166,7 @@ async def test_after_a_failure_the_engine_can_be_asked_anew(name: str) -> None:
                 assert (await second.final()).text
 
 
-@ALL
+@on_all
 async def test_a_failure_is_known_before_anybody_asks(name: str) -> None:
     async with engine(name) as (recogniser, fakes):
         fakes.fault("stt", "unauthorized")
@@ -180,7 +179,7 @@ async def test_a_failure_is_known_before_anybody_asks(name: str) -> None:
 # ---- asking whether the engine is there ---------------------------------------------------------------------------
 
 
-@ALL
+@on_all
 async def test_the_health_check_costs_no_hearing(name: str) -> None:
     async with engine(name) as (recogniser, fakes):
         await recogniser.probe()
@@ -196,8 +195,8 @@ PROBES: dict[str, Failure] = {
 }
 
 
-@ALL
 @pytest.mark.parametrize("fault", PROBES)
+@on_all
 async def test_the_health_check_fails_as_a_request_would(name: str, fault: str) -> None:
     async with engine(name) as (recogniser, fakes):
         fakes.fault("*", fault)
