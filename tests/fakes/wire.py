@@ -19,7 +19,7 @@ import h11
 import trio
 from wsproto.utilities import RemoteProtocolError
 
-from tests.fakes.sockets import Gone, Socket, accepted
+from tests.fakes.sockets import Gone, Socket
 
 READ = 65536
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError, RemoteProtocolError, Gone)
@@ -191,7 +191,7 @@ class Server:
 
     async def upgrade(self, link: Link, seen: Seen) -> bool:
         """A WebSocket, to its end."""
-        socket = Socket(link.stream, seen, accepted(seen.headers), link.rest)
+        socket = Socket(link.stream, seen, link.rest)
         try:
             refusal = await self.talk(seen, socket)
             if refusal is None:
