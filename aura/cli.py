@@ -159,4 +159,4 @@ def own_url(config: Config) -> str:
     return f"{'wss' if server.tls_cert else 'ws'}://{host}:{server.port}/v1/realtime"
 
 
-from aura import cli_keys, cli_records  # noqa: E402, F401  (their commands come behind these)
+from aura import cli_keys, cli_providers, cli_records  # noqa: E402, F401  (their commands come behind these)

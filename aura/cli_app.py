@@ -25,6 +25,7 @@ EXAMPLES = {
     "talk": "aura talk hello.wav --save answer.wav",
     "demo": "aura demo",
     "doctor": "aura doctor --all",
+    "providers": "aura providers --probe",
     "logs": "aura logs --slowest 5",
     "replay": "aura replay SESSION --from 12 --set turns.silence_s=0.4",
     "recordings": "aura recordings export SESSION call.zip --redact words",

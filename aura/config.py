@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     import aura.core.turns
     import aura.observe.logs
     import aura.observe.otel
+    import aura.providers.cache.settings
     import aura.providers.deepgram.settings
     import aura.providers.elevenlabs.settings
     import aura.providers.engine_settings
@@ -83,6 +84,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     router: aura.providers.router.settings.RouterSettings
     breaker: aura.core.routing.breaker.BreakerSettings
     throttle: aura.providers.throttle.ThrottleSettings
+    cache: aura.providers.cache.settings.CacheSettings
     openai: aura.providers.openai.settings.OpenAISettings
     compatible: aura.providers.openai.settings.CompatibleSettings
     xai: aura.providers.xai.settings.XaiSettings

@@ -26,7 +26,7 @@ from aura.providers.openai.settings import OpenAISettings
 from aura.providers.openai.tts import OpenAISpeaker
 from tests.fakes.openai_server import serve, speech
 
-ROOT = Path(__file__).resolve().parents[1]
+OFFLINE = registry.Chosen("offline", "offline", "", TtsSettings())
 SORRY = SpeechRequest("Sorry, could you say that again?", "alloy")
 OTHER = SpeechRequest("The weather is fine, Ms Jones.", "alloy")
 RATE_HZ = 24_000
@@ -96,7 +96,7 @@ def counts(metrics: Metrics) -> dict[str, float]:
 async def test_a_kept_sentence_sounds_the_same_after_a_restart_and_the_engine_is_not_asked(tmp_path: Path) -> None:
     async with (
         open_http() as http,
-        registry.open_tts("offline", TtsSettings(), http) as espeak,
+        registry.open_tts(OFFLINE, http) as espeak,
         cached(tmp_path, espeak) as voice,
     ):
         first = await said(voice)
@@ -106,10 +106,14 @@ async def test_a_kept_sentence_sounds_the_same_after_a_restart_and_the_engine_is
     async with cached(tmp_path, silent, metrics) as voice:
         assert voice.holds(SORRY)
         again = await said(voice)
+        kept = await voice.kept(SORRY)
+        assert kept is not None
+        assert [chunk async for chunk in kept] == again
+        assert await voice.kept(OTHER) is None
     assert sound(again) == sound(first) != b""
     assert {chunk.rate_hz for chunk in again} == {first[0].rate_hz}
     assert [word for chunk in again for word in chunk.words] == [word for chunk in first for word in chunk.words] != []
-    assert (silent.asked, counts(metrics)) == ([], {"hit": 1})
+    assert (silent.asked, counts(metrics)) == ([], {"hit": 2})
 
 
 async def test_words_come_with_the_piece_in_which_they_begin() -> None:

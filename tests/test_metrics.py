@@ -60,7 +60,7 @@ def test_every_metric_can_be_used_and_scraped(name: Name) -> None:
 def test_a_gauge_shows_what_was_set_last() -> None:
     metrics = Metrics()
     for state in ("open", "half_open", "probing"):
-        metrics.set("breaker_state", BREAKER_STATES[state], "openai", "gpt", "chat")
+        metrics.set("breaker_state", BREAKER_STATES[state], "chat", "openai", "gpt")
     assert samples(metrics)[("aura_breaker_state", "model=gpt", "part=chat", "provider=openai")] == 1
 
 

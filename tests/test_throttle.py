@@ -151,6 +151,30 @@ async def test_a_pause_ends_by_itself(autojump_clock: trio.testing.MockClock) ->
     assert [at - start for at in busy.times()] == [2, 2]
 
 
+async def test_the_time_is_kept_for_all_though_the_first_of_the_line_leaves(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    busy = client(wait_max_s=5)
+    start = trio.current_time()
+    busy.throttle.hold_until(start + 2)
+    async with trio.open_nursery() as nursery, trio.open_nursery() as leaving:
+        await queue_up(leaving, busy, "a")
+        await queue_up(nursery, busy, *"bc")
+        await trio.sleep(1)
+        leaving.cancel_scope.cancel()
+    assert [(name, at - start) for name, at in sorted(busy.begun)] == [("b", 2), ("c", 2)]
+
+
+async def test_nobody_jumps_the_line_in_the_moment_in_which_it_moves(mock_clock: trio.testing.MockClock) -> None:
+    busy = client(per_second=1, wait_max_s=5)
+    async with trio.open_nursery() as nursery:
+        await queue_up(nursery, busy, *"ab", seconds=0)
+        mock_clock.jump(1)  # b may begin, but has not been told yet
+        assert not busy.throttle.take()
+        mock_clock.rate = 100
+    assert [name for name, _ in busy.begun] == ["a", "b"]
+
+
 # ---- in vain ------------------------------------------------------------------------------------------------------
 
 

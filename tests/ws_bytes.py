@@ -13,6 +13,7 @@ from functools import partial
 
 import trio
 
+from aura.providers.deadlines import Deadlines
 from aura.providers.http import Endpoint, HttpSettings
 from aura.providers.ws import Ws, WsLimits, connect
 
@@ -87,7 +88,7 @@ async def engine(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIter
 
 
 def address(port: int, scheme: str = "http") -> Endpoint:
-    return Endpoint(f"{scheme}://127.0.0.1:{port}/v1", HttpSettings())
+    return Endpoint(f"{scheme}://127.0.0.1:{port}/v1", HttpSettings(), Deadlines())
 
 
 @asynccontextmanager

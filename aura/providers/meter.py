@@ -17,7 +17,7 @@ Counted = Literal[
     "cache_requests",
     "throttle_refused",
 ]
-Measured = Literal["provider_ttft_seconds", "provider_call_seconds", "throttle_wait_seconds"]
+Measured = Literal["provider_ttft_seconds", "throttle_wait_seconds"]
 Shown = Literal["provider_healthy", "breaker_state", "rate_left", "throttle_waiting", "cache_bytes"]
 
 BREAKER_STATES = {"closed": 0, "half_open": 1, "probing": 1, "open": 2}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
+from itertools import count
 
 import msgspec
 
@@ -31,6 +33,25 @@ def wav_header(pcm_bytes: int, rate_hz: int) -> bytes:
     riff = struct.pack("<4sI4s", b"RIFF", 36 + pcm_bytes, b"WAVE")
     fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate_hz, rate_hz * 2, 2, 16)
     return riff + fmt + struct.pack("<4sI", b"data", pcm_bytes)
+
+
+def wav_form(pcm: bytes, rate_hz: int, texts: Sequence[tuple[str, str]]) -> tuple[str, bytes]:
+    """(content type, body) of a multipart form: these fields, then the audio as the file `speech.wav`.
+
+    httpx's encoder reads files and costs 0.5 ms where joining bytes costs nothing. The boundary is one that does not
+    occur.
+    """
+    joined = "".join(value for _, value in texts).encode()
+    boundary = next(b for n in count() if (b := f"aura-{n}-form").encode() not in pcm and b.encode() not in joined)
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in texts
+    ]
+    parts.append(
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="speech.wav"\r\n'
+        "Content-Type: audio/wav\r\n\r\n"
+    )
+    head = "".join(parts).encode() + wav_header(len(pcm), rate_hz)
+    return f"multipart/form-data; boundary={boundary}", b"".join((head, pcm, f"\r\n--{boundary}--\r\n".encode()))
 
 
 def read_wav_header(start: bytes) -> WavFormat | None:

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlencode
 
+import h11
 import msgspec
 import structlog
 import trio
@@ -22,6 +23,7 @@ import trio_websocket
 from wsproto.utilities import LocalProtocolError
 
 from aura.core.errors import BadRequest, ProviderError, StreamCut, TimedOut, Unavailable
+from aura.providers.background import background
 from aura.providers.http import Endpoint
 from aura.providers.openai.errors import build, from_status
 from aura.providers.ws_errors import from_close
@@ -196,7 +198,12 @@ class _Reader:
     async def _run(self, task: Callable[[], Awaitable[None]]) -> None:
         try:
             await task()
-        except (trio_websocket.ConnectionRejected, trio_websocket.ConnectionClosed, LocalProtocolError):
+        except (
+            trio_websocket.ConnectionRejected,
+            trio_websocket.ConnectionClosed,
+            LocalProtocolError,
+            h11.ProtocolError,  # from refusing an answer that is no HTTP
+        ):
             pass  # whoever shakes hands, sends or receives learns of it
         finally:
             self._handshake.cancel()
@@ -227,26 +234,15 @@ async def connect(
     101. Raises Unavailable, TimedOut, or what `refusal` says.
     """
     call = _Call(endpoint, name, limits or WsLimits(), refusal)
-    failed: BaseException | None = None
     try:
-        async with trio.open_nursery() as nursery:
+        async with background() as nursery:
+            ws = await call.connect(target(endpoint, path, query), headers, nursery)
             try:
-                ws = await call.connect(target(endpoint, path, query), headers, nursery)
-                try:
-                    yield ws
-                finally:
-                    await ws.close()
-            except BaseException as error:
-                failed = error
-                raise
+                yield ws
             finally:
-                nursery.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        failed = failed or _most_telling(group)
+                await ws.close()
     finally:
         call.hang_up()
-    if failed is not None:
-        raise failed
 
 
 class _Call:
@@ -326,16 +322,3 @@ def target(endpoint: Endpoint, path: str, query: Mapping[str, str | Sequence[str
     """Path and query as they stand in the request line."""
     asked = urlencode(query, doseq=True)
     return endpoint.base_url.path.rstrip("/") + path + (f"?{asked}" if asked else "")
-
-
-def _most_telling(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """One exception for a group: a failure rather than a cancellation."""
-    leaves: list[BaseException] = []
-    waiting: list[BaseException] = [group]
-    while waiting:
-        error = waiting.pop()
-        if isinstance(error, BaseExceptionGroup):
-            waiting.extend(error.exceptions)
-        else:
-            leaves.append(error)
-    return next((error for error in leaves if not isinstance(error, trio.Cancelled)), leaves[0])

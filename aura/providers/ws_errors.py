@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from aura.core.errors import (
     AuthFailed,
@@ -13,7 +14,7 @@ from aura.core.errors import (
     StreamCut,
     Unavailable,
 )
-from aura.providers.openai.errors import build
+from aura.providers.openai.errors import Fault, build, by_code
 
 BY_CLOSE_CODE: dict[int, type[ProviderError]] = {
     1003: BadRequest,
@@ -54,7 +55,19 @@ def from_close(name: str, code: int, reason: str) -> ProviderError:
     """The error for the end of a connection that was still needed."""
     kind = BY_CLOSE_CODE.get(code, StreamCut)
     if code not in NEVER_BY_REASON:
-        kind = next((found for pattern, found in BY_REASON if pattern.search(reason)), kind)
+        kind = by_reason(reason) or kind
     if code == 1006:
         return build(kind, name, "the connection was cut")
     return build(kind, name, f"the connection was closed with {code}: {reason or 'no reason given'}")
+
+
+def by_reason(text: str) -> type[ProviderError] | None:
+    """What a text says about the kind of the failure, if anything."""
+    return next((found for pattern, found in BY_REASON if pattern.search(text)), None)
+
+
+def from_message(name: str, fault: Fault, kinds: Mapping[str, type[ProviderError]] = {}) -> ProviderError:
+    """The error for a message of the engine that tells of a failure: by its code (`kinds` first), else by its words."""
+    kind = kinds.get(fault.code) or by_code(fault) or by_reason(f"{fault.code} {fault.message}") or Unavailable
+    what = " ".join(filter(None, (fault.code, fault.message))) or "no explanation"
+    return build(kind, name, f"the engine reports: {what}")

@@ -30,8 +30,8 @@ from aura.providers import registry
 from aura.providers.http import open_http
 from aura.providers.observed import observed
 from aura.providers.offline import vad
-from aura.providers.router.opening import Router, open_router
 from aura.providers.phone_calls import PhoneCalls
+from aura.providers.router.opening import Means, Router, open_router
 from aura.server.auth import Gate, check_reach
 from aura.server.books import Books, Library
 from aura.server.budget import Budget
@@ -78,9 +78,8 @@ async def open_engines(config: Config, health: Health, metrics: Metrics) -> Asyn
         chosen = {part: config.chosen(part) for part in registry.ENGINES}
         spare = registry.choose("tts", "offline", config, {})
         spent = config.storage.data_dir / "spent.json"
-        router = await stack.enter_async_context(
-            open_router(chosen, spare, http, config.router, today, spent, metrics, config.throttle, config.breaker)
-        )
+        means = Means(config.router, today, config.throttle, config.breaker, metrics, spent)
+        router = await stack.enter_async_context(open_router(chosen, spare, http, means))
         for line in router.board.all():
             if ready := getattr(line.engine, "why_not_ready", None):
                 health.add("speech to text", ready)

@@ -76,15 +76,17 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Deduction for an engine that has failed and would be tried anew by this request."""
     surplus: float = 0.2
     """What quality above the tier's need is worth, against quality up to it."""
-    need: dict[Tier, float] = {"fast": 0.3, "standard": 0.5, "quality": 0.8}
+    need: dict[Tier, float] = msgspec.field(default_factory=lambda: {"fast": 0.3, "standard": 0.5, "quality": 0.8})
     """Quality that a tier of questions needs."""
-    half_cost_usd: dict[Part, float] = {"chat": 0.002, "stt": 0.002, "tts": 0.005}
+    half_cost_usd: dict[Part, float] = msgspec.field(
+        default_factory=lambda: {"chat": 0.002, "stt": 0.002, "tts": 0.005}
+    )
     """A request that costs this much scores half."""
-    half_ttft_s: dict[Part, float] = {"chat": 0.6, "stt": 0.4, "tts": 0.3}
+    half_ttft_s: dict[Part, float] = msgspec.field(default_factory=lambda: {"chat": 0.6, "stt": 0.4, "tts": 0.3})
     """A first token after this time scores half."""
     unknown_cost: float = 0.5
     """What an unknown price scores."""
-    stay: dict[Part, float] = {"chat": 0.25, "stt": 0.2, "tts": 0.5}
+    stay: dict[Part, float] = msgspec.field(default_factory=lambda: {"chat": 0.25, "stt": 0.2, "tts": 0.5})
     """The engine of the conversation is kept unless another scores better by more than this."""
     prior_samples: float = 2.0
     """So many measurements the expected time to the first token is worth."""

@@ -27,6 +27,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     part: str = "chat"
     """stt, chat or tts."""
     aliases: tuple[str, ...] = ()
+    default: bool = False
+    """AURA asks this one when the settings name no other."""
     input: float | None = None
     """Per million tokens of the prompt (speech engines: of the text to say)."""
     cached: float | None = None
@@ -101,28 +103,32 @@ class Prices:
         by_key = {(row.provider, row.part, row.model): row for row in rows}
         self.rows: tuple[Price, ...] = tuple(by_key.values())
         self.currency = currency
-        self._exact: dict[tuple[str, str], Price] = {}
-        self._open: dict[str, list[Price]] = {}
+        self._exact: dict[tuple[str, str], list[Price]] = {}
+        self._open: dict[str, list[tuple[str, Price]]] = {}
         for row in self.rows:
-            for name in (row.model, *row.aliases):
+            for name in (row.model.lower(), *map(str.lower, row.aliases)):
                 if name.endswith("*"):
-                    self._open.setdefault(row.provider, []).append(row)
+                    self._open.setdefault(row.provider, []).append((name[:-1], row))
                 else:
-                    self._exact[row.provider, name.lower()] = row
+                    self._exact.setdefault((row.provider, name), []).append(row)
         for found in self._open.values():
-            found.sort(key=lambda row: -len(row.model))
+            found.sort(key=lambda pair: -len(pair[0]))
 
     def find(self, provider: str, model: str, part: str = "") -> Price | None:
         """The row of a model, also under a dated name (gpt-4o-2024-08-06, grok-4.20-0309-non-reasoning)."""
-        for name in _names(model):
-            row = self._exact.get((provider, name))
-            if row is not None:
-                return row
-        for row in self._open.get(provider, ()):
-            patterns = [name[:-1] for name in (row.model, *row.aliases) if name.endswith("*")]
-            if part in ("", row.part) and any(model.lower().startswith(start) for start in patterns):
+        names = _names(model)
+        for name in names:
+            for row in self._exact.get((provider, name), ()):
+                if part in ("", row.part):
+                    return row
+        for beginning, row in self._open.get(provider, ()):
+            if part in ("", row.part) and any(name.startswith(beginning) for name in names):
                 return row
         return None
+
+    def default(self, provider: str, part: str) -> Price | None:
+        """The row of the model that AURA asks by itself."""
+        return next((row for row in self.rows if row.default and (row.provider, row.part) == (provider, part)), None)
 
 
 _DATE = re.compile(r"-(?:20\d\d-[01]\d-[0-3]\d|20\d\d[01]\d[0-3]\d|[01]\d[0-3]\d)(?=-|$)")

@@ -1,22 +1,235 @@
-"""The rules of the classifier and the router's strategies, made from rules.toml."""
+"""The rules of the classifier and the router's strategies, made from the text of rules.toml.
+
+A list of words is one text, its entries separated by commas or line ends. An entry is a word or a phrase;
+`word*` is every word that begins so, `^phrase` stands at the beginning of what was said (behind fillers and
+courtesies), `=phrase` is all that was said.
+"""
 
 from __future__ import annotations
 
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args
+
 import msgspec
 
+from aura.core.errors import ConfigError
 from aura.core.routing.choose import Strategy
+from aura.core.routing.query import Kind
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+CJK = frozenset({"zh", "ja", "th"})
+"""Languages without spaces: their words are looked for at every character."""
+_LETTER = r"(?:[^\W_]|[\u0300-\u036f\u064b-\u065f\u0900-\u0dff])"  # marks of Indian and Arabic letters are none of \w
+TOKEN = re.compile(rf"{_LETTER}+(?:['.]{_LETTER}+)*[+#]{{0,2}}")
+_ELIDED = re.compile(r"(?<![^\W_])(?:[cdjlmnst]|qu|jusqu|un|dell|nell|all|dall|sull|quest|cos|dov|com)'(?=[^\W_]{2})")
+
+
+class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Something that can be noticed in a sentence, and what it speaks for."""
+
+    kinds: dict[Kind, float] = {}
+    """What it adds to each kind's score."""
+    tier: float = 0.0
+    """What it adds to the demand on the model."""
+    tier_only: tuple[Kind, ...] = ()
+    """Only if the question is of one of these kinds; empty: always."""
+    personal: bool = False
+    timely: bool = False
+    tool: tuple[str, ...] = ()
+    """Functions whose names hold one of these beginnings of words do this: the kind is then `tool`."""
+    patterns: tuple[str, ...] = ()
+    """Regular expressions on the text as it is."""
+    words: dict[str, str] = {}
+    """Lists by language; `any` is for all."""
+
+
+class Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Numbers of the classifier."""
+
+    base: dict[Kind, float]
+    """The demand of a kind on the model, before features change it."""
+    standard_from: float
+    quality_from: float
+    long_words: int
+    """What is at least so long is taken for `long`."""
+    many_words: int
+    """From here on a question is more demanding."""
+    many_words_tier: float
+    much_history_chars: int
+    much_history_tier: float
+    statement_words: int
+    """Something without any mark of a question and no longer than this is talk."""
+    tool_weight: float
+    named_tool_weight: float
+    """When a word of the text is part of a declared function's name."""
+    hint_weight: float
+    """What the recogniser's opinion counts in guessing the language."""
+    word_weight: float
+    """What a word of a list counts there, against 1 for the language's small words."""
+
+
+class Lexicon(msgspec.Struct, frozen=True):
+    """The entries of one language: text → numbers of features."""
+
+    phrases: dict[str, tuple[int, ...]]
+    stems: dict[str, tuple[int, ...]]
+    starts: dict[str, tuple[int, ...]]
+    wholes: dict[str, tuple[int, ...]]
+    openers: frozenset[str]
+    longest: int
+    """Words (or characters) of the longest phrase."""
+    shortest_stem: int
 
 
 class Rules(msgspec.Struct, frozen=True):
     """All that rules.toml holds, ready for use."""
 
+    names: tuple[str, ...]
+    features: tuple[Feature, ...]
+    patterns: tuple[tuple[re.Pattern[str], int], ...]
+    lexicons: dict[str, Lexicon]
+    votes: dict[str, tuple[tuple[str, float], ...]]
+    """Word → languages for which it speaks."""
+    letters: dict[str, tuple[tuple[str, float], ...]]
+    """Letter → languages for which it speaks."""
+    scripts: tuple[tuple[str, re.Pattern[str]], ...]
+    """Language → letters that only it (of those that share the script) uses; the first that occurs decides."""
+    languages: tuple[str, ...]
+    """In order of preference, where the votes are equal."""
+    known_tools: tuple[str, ...]
+    """All beginnings of words that features look for in functions' names."""
+    common: frozenset[str]
+    """Words of functions' names that say nothing (get, set, list)."""
+    scale: Scale
     strategies: dict[str, Strategy]
 
     def strategy(self, name: str) -> Strategy:
-        """balanced, fastest, cheapest or best."""
-        return self.strategies[name]
+        """balanced, fastest, cheapest or best. Raises ConfigError."""
+        found = self.strategies.get(name)
+        if found is None:
+            raise ConfigError(f"there is no routing strategy {name!r}; choose one of {', '.join(self.strategies)}")
+        return found
+
+
+def entries(text: str) -> list[str]:
+    """The entries of a list."""
+    return [" ".join(entry.split()) for line in text.splitlines() for entry in line.split(",") if entry.strip()]
+
+
+def normal(text: str) -> str:
+    """Words as they are compared: lower case, one kind of apostrophe, French and Italian elisions undone."""
+    text = text.casefold().replace("’", "'")
+    return _ELIDED.sub(lambda match: f"{match[0]} ", text) if "'" in text else text
+
+
+def spaced(text: str) -> str:
+    """A phrase as its tokens, so that it is found whatever stands between them."""
+    return " ".join(token[0] for token in TOKEN.finditer(normal(text)))
 
 
 def load_rules(text: str) -> Rules:
     """Make the rules from the text of rules.toml. Raises ConfigError."""
-    raise ValueError(text)
+    try:
+        given = tomllib.loads(text)
+        features = msgspec.convert(given["features"], dict[str, Feature])
+        strategies = msgspec.convert(given["strategies"], dict[str, Strategy])
+        scale = msgspec.convert(given["scale"], Scale)
+        patterns = tuple(
+            (re.compile(pattern), number)
+            for number, feature in enumerate(features.values())
+            for pattern in feature.patterns
+        )
+        small = msgspec.convert(given["languages"], dict[str, str])
+        openers = msgspec.convert(given["openers"], dict[str, str])
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, KeyError, re.error) as error:
+        raise ConfigError(f"the routing rules: {error}") from None
+    lexicons = _lexicons(features, openers)
+    return Rules(
+        names=tuple(features),
+        features=tuple(features.values()),
+        patterns=patterns,
+        lexicons=lexicons,
+        votes=_votes(small, lexicons, scale.word_weight),
+        letters=_letters(given.get("letters", {})),
+        scripts=tuple((language, re.compile(f"[{letters}]")) for language, letters in given.get("scripts", {}).items()),
+        languages=tuple(small),
+        known_tools=tuple(stem for feature in features.values() for stem in feature.tool),
+        common=frozenset(given.get("common_in_names", "").split()),
+        scale=scale,
+        strategies=strategies,
+    )
+
+
+def _lexicons(features: Mapping[str, Feature], openers: Mapping[str, str]) -> dict[str, Lexicon]:
+    everywhere = [
+        (entry, number)
+        for number, feature in enumerate(features.values())
+        for entry in entries(feature.words.get("any", ""))
+    ]
+    languages = dict.fromkeys(
+        language for feature in features.values() for language in feature.words if language != "any"
+    )
+    return {
+        language: _lexicon(
+            language,
+            [
+                *everywhere,
+                *(
+                    (entry, number)
+                    for number, feature in enumerate(features.values())
+                    for entry in entries(feature.words.get(language, ""))
+                ),
+            ],
+            entries(openers.get(language, "")),
+        )
+        for language in languages
+    }
+
+
+def _lexicon(language: str, pairs: Iterable[tuple[str, int]], openers: Iterable[str]) -> Lexicon:
+    tables: dict[str, dict[str, list[int]]] = {"": {}, "*": {}, "^": {}, "=": {}}
+    for entry, number in pairs:
+        place = entry[0] if entry[0] in "^=" else "*" if entry.endswith("*") else ""
+        key = normal(entry.strip("^=*")) if language in CJK else spaced(entry)
+        if key:
+            tables[place].setdefault(key, []).append(number)
+    frozen = {place: {key: tuple(numbers) for key, numbers in table.items()} for place, table in tables.items()}
+    lengths = [len(key) if language in CJK else key.count(" ") + 1 for place in ("", "^") for key in frozen[place]]
+    return Lexicon(
+        phrases=frozen[""],
+        stems=frozen["*"],
+        starts=frozen["^"],
+        wholes=frozen["="],
+        openers=frozenset(normal(each) if language in CJK else spaced(each) for each in openers),
+        longest=max(lengths, default=1),
+        shortest_stem=min(map(len, frozen["*"]), default=1),
+    )
+
+
+def _votes(
+    small: Mapping[str, str], lexicons: Mapping[str, Lexicon], word_weight: float
+) -> dict[str, tuple[tuple[str, float], ...]]:
+    """What each word says about the language: the more languages share it, the less."""
+    weights: dict[str, dict[str, float]] = {}
+    for language, lexicon in lexicons.items():
+        everyday = {key.lstrip("^=") for key in (*lexicon.phrases, *lexicon.starts, *lexicon.wholes)}
+        for word in {word for phrase in everyday for word in phrase.split()}:
+            weights.setdefault(word, {})[language] = word_weight
+    for language, words in small.items():
+        for word in spaced(words).split():
+            weights.setdefault(word, {})[language] = 1.0
+    return {
+        word: tuple((language, weight / len(found)) for language, weight in found.items())
+        for word, found in weights.items()
+    }
+
+
+def _letters(given: Mapping[str, Any]) -> dict[str, tuple[tuple[str, float], ...]]:
+    found: dict[str, list[tuple[str, float]]] = {}
+    for language, weights in given.items():
+        for letters, weight in weights.items():
+            for letter in letters:
+                found.setdefault(letter, []).append((language, float(weight)))
+    return {letter: tuple(pairs) for letter, pairs in found.items()}

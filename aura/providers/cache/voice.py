@@ -92,16 +92,28 @@ class CachedVoice:
         made_by = (FORM, self.name, self.model, self._identity)
         return sha256(msgspec.msgpack.encode((made_by, request.voice, request.speed, request.text))).digest()
 
+    async def kept(self, request: SpeechRequest) -> Replay | None:
+        """The sentence if it is on disk: for a router that need then ask nobody, wait for no slot and pay nothing."""
+        store = self._cache.store
+        if store is None or not self.holds(request):
+            return None
+        sound = await store.get(self.key(request))
+        if sound is None:
+            return None
+        self._cache.meter.add("cache_requests", "audio", "hit")
+        return Replay(sound)
+
     @asynccontextmanager
     async def speak(self, request: SpeechRequest) -> AsyncIterator[AsyncIterator[SpeechChunk]]:
         """Stream a sentence's audio, from the disk or as it comes."""
         cache, key = self._cache, self.key(request)
         store = cache.store if cache.keeps(request.text) else None
-        sound = await store.get(key) if store is not None else None
-        if store is not None:
-            cache.meter.add("cache_requests", "audio", self._result(sound, key))
-        if sound is not None:
-            yield Replay(sound)
+        if (kept := await self.kept(request)) is not None:
+            yield kept
+            return
+        if store is None and not cache.settings.share:
+            async with self.inner.speak(request) as chunks:
+                yield chunks
             return
 
         def complete(chunks: list[SpeechChunk]) -> None:
@@ -109,19 +121,10 @@ class CachedVoice:
             if store is not None and made is not None and plausible(made, request):
                 store.put(key, made)
 
-        if store is None and not cache.settings.share:
-            async with self.inner.speak(request) as chunks:
-                yield chunks
-            return
         async with cache.shared.listen(key, lambda: self.inner.speak(request), complete) as listener:
-            if not listener.began and store is None:
-                cache.meter.add("cache_requests", "audio", "shared")
+            if store is not None or not listener.began:
+                cache.meter.add("cache_requests", "audio", "miss" if listener.began else "shared")
             yield listener
-
-    def _result(self, sound: Sound | None, key: bytes) -> str:
-        if sound is not None:
-            return "hit"
-        return "shared" if key in self._cache.shared else "miss"
 
     async def prepare(self, requests: Iterable[SpeechRequest]) -> int:
         """Have sentences made that are kept but not there yet; returns how many were. Failures are no matter."""

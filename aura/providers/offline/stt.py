@@ -15,7 +15,7 @@ import trio
 
 from aura.core.errors import Unavailable
 from aura.core.ports import Hearing
-from aura.providers.offline.background import background
+from aura.providers.background import background
 from aura.providers.offline.stt_process import Worker
 from aura.providers.offline.stt_settings import SttSettings
 from aura.providers.offline.stt_utterance import Utterance

@@ -28,6 +28,7 @@ from aura.providers.openai.limits import Limits
 from aura.providers.openai.settings import OpenAISettings
 from aura.providers.openai.thoughts import ThoughtFilter
 from aura.providers.openai.toolcalls import ToolCalls
+from aura.providers.openai.wire_check import WireEvents, wire_events
 from aura.providers.sse import DONE, SseReader
 from aura.providers.vitals import Left
 
@@ -72,6 +73,17 @@ class OpenAIChat:
             stream = Reply(self.name, answer, self._settings, deadline)
             yield stream
             await stream.drain()
+        finally:
+            answer.close()
+
+    async def wire_events(self, request: ChatRequest) -> WireEvents:
+        """Ask, and tell what came instead of giving it on (for `providers/contract.py`)."""
+        deadline = trio.current_time() + self._settings.first_token_timeout_s
+        answer = await self._ask(request, deadline)
+        try:
+            return wire_events(await answer.read_all(deadline, MAX_ANSWER_BYTES), answer.headers)
+        except httpx.HTTPError as error:
+            raise from_http(self.name, error, begun=True) from error
         finally:
             answer.close()
 

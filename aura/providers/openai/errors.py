@@ -186,6 +186,8 @@ def fault_of(payload: object) -> Fault:
             return Fault(text, word(rest.get("code")), word(rest.get("type")))
         case {"detail": inner}:
             return fault_of(inner)
+        case {"err_msg": text, **rest}:  # Deepgram
+            return Fault(word(text), word(rest.get("err_code")))
         case {"message": text, **rest} | {"msg": text, **rest}:
             kind = word(rest.get("type") or rest.get("status"))
             return Fault(word(text), word(rest.get("code")), kind, word(rest.get("param")))

@@ -7,11 +7,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from aura.core.secret import Secret
+from aura.providers.live_settings import LiveSettings, Seconds
 
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
-
-class OpenAISettings(msgspec.Struct, frozen=True, kw_only=True):
+class OpenAISettings(LiveSettings, frozen=True, kw_only=True):
     """OpenAI: chat, transcription and speech. Model names end on dates that `aura doctor` shows."""
 
     base_url: str = "https://api.openai.com/v1"
@@ -22,10 +21,28 @@ class OpenAISettings(msgspec.Struct, frozen=True, kw_only=True):
     """Model that answers."""
     stt_model: str = "gpt-transcribe"
     """Model that transcribes."""
+    live_stt_model: str = "gpt-live-transcribe"
+    """Model that transcribes while the user speaks (engine openai-live)."""
+    live_stt_noise: Literal["", "near_field", "far_field"] = ""
+    """Noise reduction before it: near_field for headsets, far_field for rooms. Empty: none."""
     tts_model: str = "gpt-4o-mini-tts"
     """Model that speaks."""
     voice: str = "alloy"
     """Voice used when the conversation names none."""
+    realtime_tts_model: str = "gpt-realtime-2.1-mini"
+    """Model that reads aloud over the Realtime WebSocket (engine openai-realtime)."""
+    sockets_max: Annotated[int, msgspec.Meta(ge=1)] = 64
+    """Realtime sessions for speech at a time; each says one sentence at a time."""
+    socket_idle_s: Seconds = 300.0
+    """How long an unused session stays open."""
+    socket_age_s: Seconds = 3000.0
+    """Age at which a session is replaced; the engine ends it after 60 minutes."""
+    socket_connect_timeout_s: Seconds = 5.0
+    """Longest wait for a session, and for a free one when all are in use."""
+    cancel_timeout_s: Seconds = 2.0
+    """Longest wait for the confirmation that a sentence was stopped; then its session is given up."""
+    max_sentence_s: Seconds = 120.0
+    """Longest audio of one sentence over a session."""
     tts_formats: tuple[str, ...] = ("pcm",)
     """Formats that the speech endpoint sends, the best first: pcm, wav, mp3, opus, flac."""
     tts_rate_hz: Annotated[int, msgspec.Meta(ge=8000, le=48000)] = 24_000
@@ -62,7 +79,7 @@ class OpenAISettings(msgspec.Struct, frozen=True, kw_only=True):
     """A hash that stands for your user at the engine's abuse watch. Empty: not sent."""
     prompt_cache_key: str = "auto"
     """Groups requests that begin alike for the cache. auto: a hash of instructions and tools. Empty: not sent."""
-    chat_extra: dict[str, Any] = {}
+    chat_extra: dict[str, Any] = msgspec.field(default_factory=dict)
     """Further fields of the chat request, just as the engine wants them."""
     tools: bool = True
     """Let the model call functions. Some local models and servers refuse requests that declare any."""

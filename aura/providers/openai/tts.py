@@ -20,14 +20,18 @@ from aura.core.errors import ProviderError, StreamCut
 from aura.core.ports import SpeechChunk, SpeechRequest
 from aura.core.voices import XAI
 from aura.providers.audio.decoder import AudioDecoder
+from aura.providers.audio.sniff import Kind
 from aura.providers.http import Answer, Http
-from aura.providers.openai.common import headers, refusal, warm_up
+from aura.providers.openai.common import headers, probe, refusal, warm_up
 from aura.providers.openai.errors import MAX_ERROR_BYTES, from_http, from_payload
+from aura.providers.openai.limits import Limits
 from aura.providers.openai.settings import OpenAISettings
 from aura.providers.sse import DONE, SseReader
 from aura.providers.vitals import Left
 
 encode = msgspec.json.Encoder().encode
+KINDS: dict[str, Kind] = {"wav": "wav", "mp3": "mp3", "opus": "ogg", "flac": "flac", "aac": "aac"}
+"""What the formats of the API are."""
 
 
 class AudioEvent(msgspec.Struct):
@@ -46,14 +50,23 @@ class OpenAISpeaker:
 
     def __init__(self, settings: OpenAISettings, http: Http, *, name: str = "openai") -> None:
         self.name, self.model = name, settings.tts_model
-        self.left = Left()
+        self._limits = Limits()
         self._settings = settings
         self._endpoint = http.endpoint(settings.base_url)
         self._headers = headers(settings, "*/*")
 
+    @property
+    def left(self) -> Left:
+        """What the account may still use, as the last reply said."""
+        return self._limits.left(self._settings.concurrency or None)
+
     async def warm(self) -> None:
         """Connect in advance; a failure shows at the first request."""
         await warm_up(self.name, self._endpoint.warm)
+
+    async def probe(self) -> None:
+        """Whether server and key are good. Raises ProviderError."""
+        await probe(self.name, self._endpoint, self._headers, self._settings)
 
     @asynccontextmanager
     async def speak(self, request: SpeechRequest) -> AsyncIterator[AsyncIterator[SpeechChunk]]:
@@ -67,30 +80,35 @@ class OpenAISpeaker:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise from_http(self.name, error) from error
         try:
+            self._limits.note(answer.headers)
             if answer.status != 200:
                 raise await refusal(self.name, answer, deadline)
             if answer.content_type.startswith(("application/json", "text/html")):
-                raise await self._instead_of_audio(answer, deadline)
-            yield Audio(self.name, answer, settings, deadline)
+                raise await instead_of_audio(self.name, answer, deadline)
+            asked = KINDS.get(asked_format(settings), "pcm")
+            yield Audio(self.name, answer, settings.tts_rate_hz, settings.stall_timeout_s, deadline, asked)
         finally:
             answer.close()
 
-    async def _instead_of_audio(self, answer: Answer, deadline: float) -> ProviderError:
-        try:
-            body = await answer.read_all(deadline, MAX_ERROR_BYTES)
-        except httpx.HTTPError as error:
-            return from_http(self.name, error, begun=True)
-        return from_payload(self.name, body or b"nothing instead of audio")
+
+async def instead_of_audio(name: str, answer: Answer, deadline: float) -> ProviderError:
+    """The error for an answer that is 200, but no audio."""
+    try:
+        body = await answer.read_all(deadline, MAX_ERROR_BYTES)
+    except httpx.HTTPError as error:
+        return from_http(name, error, begun=True)
+    return from_payload(name, body or b"nothing instead of audio")
 
 
 class Audio:
     """The audio of one sentence."""
 
-    def __init__(self, name: str, answer: Answer, settings: OpenAISettings, deadline: float) -> None:
-        self._name, self._answer, self._deadline = name, answer, deadline
-        self._stall_s = settings.stall_timeout_s
+    def __init__(
+        self, name: str, answer: Answer, rate_hz: int, stall_s: float, deadline: float, asked: Kind = "pcm"
+    ) -> None:
+        self._name, self._answer, self._stall_s, self._deadline = name, answer, stall_s, deadline
         self._sse = SseReader() if "event-stream" in answer.content_type else None
-        self._decoder = AudioDecoder(name, settings.tts_rate_hz, content_type=answer.content_type)
+        self._decoder = AudioDecoder(name, rate_hz, content_type=answer.content_type, asked=asked)
         self._any = self._over = False
 
     def __aiter__(self) -> Audio:
@@ -137,13 +155,18 @@ class Audio:
         return base64.b64decode(event.audio) if event.audio else b""
 
 
+def asked_format(settings: OpenAISettings) -> str:
+    """The best of the formats that the server knows."""
+    return settings.tts_formats[0] if settings.tts_formats else "pcm"
+
+
 def wire_request(request: SpeechRequest, settings: OpenAISettings) -> dict[str, Any]:
     """The request as OpenAI's JSON."""
     body: dict[str, Any] = {
         "model": settings.tts_model,
         "input": request.text,
         "voice": settings.voice if request.voice in ("", *XAI) else request.voice,
-        "response_format": "pcm",
+        "response_format": asked_format(settings),
     }
     if settings.tts_instructions:
         body["instructions"] = settings.tts_instructions

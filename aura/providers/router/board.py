@@ -6,7 +6,7 @@ A conversation's side is `Talk`. Nothing here waits.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -32,10 +32,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 Basis = Literal["stated", "priced", "guessed"]
-"""Where a cost is from: the engine said it, or it is what the engine counted times the table's price, or our own count."""
+"""Where a cost is from: the engine said it, the engine counted and the table has the price, or we counted."""
 LEARNED = 8
 """So many measurements make an engine's own 95th percentile count."""
 Why = Literal["first", "hedge", "failover", "retry", "continue"]
+
+
+class BudgetUsedUp(QuotaExhausted):
+    """The conversation, or its tenant, can pay for nothing more."""
 
 
 class Line:
@@ -115,7 +119,7 @@ class Board:
     def lines(self, part: Part, talk: Talk, query: Query, size: int) -> list[Line]:
         """The engines that can do it, the best first; never none. `size` is what goes in: tokens or letters.
 
-        Raises QuotaExhausted when the conversation may use none of them.
+        Raises BudgetUsedUp, or QuotaExhausted when its tenant may use none of them.
         """
         own = [line for line in self._lines[part] if not line.last_resort]
         rest = [line for line in self._lines[part] if line.last_resort]
@@ -124,7 +128,7 @@ class Board:
         now = trio.current_time()
         sticky = talk.sticky.get(part, "")
         budget = Budget(
-            left_usd=self._left_usd(talk),
+            left_usd=None if part == "stt" else self._left_usd(talk),  # who cannot be heard cannot be told why
             allowed=talk.allowed,
             today=self.spending.today(),
             cached_with=sticky,
@@ -136,7 +140,8 @@ class Board:
         found = [self.by_key[part, scored.candidate.key] for scored in choice.order] + rest
         if not found:
             why = ", ".join(f"{no.key}: {no.reason}" for no in choice.rejected)
-            raise QuotaExhausted(f"no {part} engine may be used for this conversation ({why})", provider="aura")
+            kind = BudgetUsedUp if any(no.reason == "budget" for no in choice.rejected) else QuotaExhausted
+            raise kind(f"no {part} engine may be used for this conversation ({why})", provider="aura")
         return found
 
     def hedge_after_s(self, line: Line, company: Line) -> float:
@@ -165,11 +170,6 @@ class Board:
         daily = settings.tenant_usd_per_day if talk.tenant else 0.0
         return self.spending.left(talk.tenant, talk.ident, daily or None, settings.conversation_usd or None)
 
-    def over_budget(self, talk: Talk) -> bool:
-        """Whether the conversation, or its tenant, may spend nothing more."""
-        left = self._left_usd(talk)
-        return left is not None and left <= 0
-
     def price(self, line: Line, usage: Usage) -> float | None:
         """What that costs; None: not known."""
         if line.candidate.free:
@@ -195,9 +195,7 @@ class Board:
         if leg.ticket:
             self._moved(part, line, line.tracker.first(leg.ticket, now))
 
-    def settle(
-        self, talk: Talk, part: Part, leg: Leg[Any], outcome: str, usd: float | None, basis: Basis
-    ) -> None:
+    def settle(self, talk: Talk, part: Part, leg: Leg[Any], outcome: str, usd: float | None, basis: Basis) -> None:
         """An engine's part in a request is over."""
         line, now = leg.line, trio.current_time()
         line.calls[outcome] = line.calls.get(outcome, 0) + 1

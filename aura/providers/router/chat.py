@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
 import msgspec
+import structlog
 
 from aura.core.ports import ChatItem, ChatModel, ChatRequest, Finished, TextDelta, ToolCall
-from aura.core.routing.continuing import Continuing, continuation
 from aura.core.routing.choose import Part
+from aura.core.routing.continuing import Continuing, continuation
 from aura.core.routing.pricing import Usage
-from aura.providers.router.board import Basis, Board, Line, Talk
+from aura.providers.router.board import Basis, Board, BudgetUsedUp, Line, Talk
 from aura.providers.router.rescue import Leg, Rescue
 
-
+log = structlog.get_logger()
 LETTERS_PER_TOKEN = 4
 """Usual in English, for answers that were cut off before they were counted."""
 
@@ -27,9 +29,12 @@ class RoutedChat:
 
     def reply(self, request: ChatRequest) -> AbstractAsyncContextManager[AsyncIterator[ChatItem]]:
         """Stream an answer, whoever gives it."""
-        if self._board.over_budget(self._talk):
-            return self._notice()
         course = ChatCourse(self._board, self._talk, request)
+        try:
+            course.lines()
+        except BudgetUsedUp as error:
+            log.warning("budget.used_up", tenant=self._talk.tenant, text=str(error))
+            return self._notice()
         return Rescue(self._board, self._talk, course)
 
     @asynccontextmanager

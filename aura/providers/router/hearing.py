@@ -6,9 +6,10 @@ later, as long as there are any.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from types import TracebackType
+
 import msgspec
 import trio
 
@@ -100,7 +101,8 @@ class RoutedHearing:
 
     async def _ask(self, *, final: bool) -> Transcript:
         async with Rescue(self.board, self.talk, HearingCourse(self, final=final)) as answers:
-            return await answers.__anext__()
+            (answer,) = [answer async for answer in answers]  # to its end, or the engine would seem to be cut off
+        return answer
 
     def force_endpoint(self) -> None:
         """The turn is over."""
@@ -141,7 +143,7 @@ class RoutedHearing:
         except ProviderError as error:
             seat.error = error
         finally:
-            seat.hearing = None if seat.error else seat.hearing
+            seat.hearing = None if seat.error is not None else seat.hearing
             seat.ready.set()
 
 
@@ -170,17 +172,18 @@ class HearingCourse:
         await seat.ready.wait()
         if seat.error is not None or seat.hearing is None:
             self._heard.current = None if self._heard.current is leg.line else self._heard.current
-            raise seat.error if seat.error is not None else AssertionError("a seat without an engine")
+            raise seat.error or AssertionError("a seat without an engine")
         self._bills[leg] = seat.take_bill(self._size)
 
-        async def words(hearing: Hearing) -> AsyncIterator[Transcript]:
+        async def words(hearing: Hearing) -> AsyncGenerator[Transcript, None]:
             try:
                 yield await (hearing.final() if self._final else hearing.so_far())
             except ProviderError as error:
                 seat.error = error
                 raise
 
-        yield words(seat.hearing)
+        async with aclosing(words(seat.hearing)) as items:
+            yield items
 
     def note(self, leg: Leg[Transcript], item: Transcript) -> bool:
         """Words, or the news that there are none."""

@@ -26,11 +26,12 @@ from aura.providers.meter import UNMETERED, Meter
 from aura.providers.registry import Chosen
 from aura.providers.router.board import Board, Line, Talk
 from aura.providers.router.chat import RoutedChat
+from aura.providers.router.facts import facts_of
 from aura.providers.router.hearing import RoutedStt
 from aura.providers.router.settings import RouterSettings
 from aura.providers.router.spending import Spending
 from aura.providers.router.voice import RoutedVoice
-from aura.providers.routing_data import model_facts, prices, rules
+from aura.providers.routing_data import prices, rules
 from aura.providers.throttle import Throttle, ThrottleSettings
 
 log = structlog.get_logger()
@@ -120,70 +121,84 @@ class Router:
         return outcome
 
 
+class Means(msgspec.Struct, frozen=True):
+    """What a router is made with."""
+
+    settings: RouterSettings
+    today: Callable[[], str]
+    """Gives the ISO date."""
+    throttle: ThrottleSettings
+    breaker: BreakerSettings
+    meter: Meter = UNMETERED
+    spent_file: Path | None = None
+    """Where the books of the day are kept."""
+
+
 @asynccontextmanager
 async def open_router(
-    chosen: Mapping[Part, Sequence[Chosen]],
-    spare: Chosen,
-    http: Http,
-    settings: RouterSettings,
-    today: Callable[[], str],
-    spent_file: Path | None = None,
-    meter: Meter = UNMETERED,
-    throttle: ThrottleSettings = ThrottleSettings(),
-    breaker: BreakerSettings = BreakerSettings(),
+    chosen: Mapping[Part, Sequence[Chosen]], spare: Chosen, http: Http, means: Means
 ) -> AsyncIterator[Router]:
-    """The engines of the process, ready to use. `spare` is the offline voice, `today` gives the ISO date."""
-    table = prices()
+    """The engines of the process, ready to use. `spare` is the offline voice."""
+    lines: dict[Part, list[Line]] = {}
+    maker = LineMaker(means)
     async with AsyncExitStack() as stack:
-        plain: dict[Part, Any] = {}
-        lines: dict[Part, list[Line]] = {}
         voice = await stack.enter_async_context(registry.open_tts(spare, http))
-        queues: dict[str, Throttle] = {}
         for part, several in chosen.items():
-            made = []
+            lines[part] = []
             for one in several:
-                if part == "tts" and one.kind == "offline":
-                    engine: Any = voice
-                else:
+                engine: Any = voice
+                if part != "tts" or one.kind != "offline":
                     engine = await stack.enter_async_context(registry.open_part(part, one, http))
-                made.append(_line(part, one, engine, table, queues, meter, throttle, breaker, last_resort=False))
-            if [one.kind for one in several] == ["offline"]:
-                plain[part] = made[0].engine
-            elif part == "tts" and settings.offline_voice and all(one.kind != "offline" for one in several):
-                made.append(_line(part, spare, voice, table, queues, meter, throttle, breaker, last_resort=True))
-            lines[part] = made
-        warn(table, today(), [line for several in lines.values() for line in several])
-        board = Board(settings, rules(), lines, Spending(today, spent_file), meter)
-        yield Router(board, plain, voice)
+                lines[part].append(maker.line(part, one, engine))
+        plain = {part: lines[part][0].engine for part, several in chosen.items() if _only_offline(several)}
+        if means.settings.offline_voice and all(one.kind != "offline" for one in chosen["tts"]):
+            lines["tts"].append(maker.line("tts", spare, voice, last_resort=True))
+        everything = [line for several in lines.values() for line in several]
+        warn(maker.table, means.today(), everything)
+        spending = Spending(means.today, means.spent_file)
+        yield Router(Board(means.settings, rules(), lines, spending, means.meter), plain, voice)
 
 
-def _line(
-    part: Part,
-    one: Chosen,
-    engine: Any,
-    table: Prices,
-    queues: dict[str, Throttle],
-    meter: Meter,
-    throttle: ThrottleSettings,
-    breaker: BreakerSettings,
-    *,
-    last_resort: bool,
-) -> Line:
-    vendor = vendor_of(part, one)
-    facts = model_facts(part, vendor, one.model)
-    free = one.kind in ("offline", "compatible")
-    price = table.find(vendor, one.model, part)
-    candidate = Candidate(
-        key=one.key, provider=one.name, model=one.model, part=part, quality=facts.quality, tools=facts.tools,
-        languages=facts.languages, price=price, free=free and price is None, local=free,
-        shutdown_on=price.shutdown_on if price else "", expected_ttft_s=facts.ttft_s,
-    )  # fmt: skip
-    own = getattr(one.settings, "concurrency", 0) or throttle.concurrent
-    account = f"{vendor}/{part}"
-    if account not in queues:
-        queues[account] = Throttle(msgspec.structs.replace(throttle, concurrent=own), account, meter=meter)
-    tracker = Tracker(HealthSettings(), breaker, expected_ttft_s=facts.ttft_s)
-    return Line(part, vendor, engine, candidate, tracker, queues[account], last_resort=last_resort)
+def _only_offline(several: Sequence[Chosen]) -> bool:
+    return [one.kind for one in several] == ["offline"]
+
+
+class LineMaker:
+    """Puts what is known of an engine beside it. Engines of one account share a queue."""
+
+    def __init__(self, means: Means) -> None:
+        self.means = means
+        self.table = prices()
+        self._queues: dict[str, Throttle] = {}
+
+    def line(self, part: Part, one: Chosen, engine: Any, *, last_resort: bool = False) -> Line:
+        """The engine's place on the board."""
+        vendor, means = vendor_of(part, one), self.means
+        model = one.model or getattr(engine, "model", "")
+        facts = facts_of(part, vendor, model, means.settings.models)
+        free = one.kind in ("offline", "compatible")
+        price = self.table.find(vendor, model, part)
+        candidate = Candidate(
+            key=f"{one.name}/{model}" if model else one.name,
+            provider=one.name,
+            model=model,
+            part=part,
+            quality=facts.quality,
+            tools=facts.tools,
+            languages=facts.languages,
+            price=price,
+            free=free and price is None,
+            local=free,
+            shutdown_on=price.shutdown_on if price else "",
+            expected_ttft_s=facts.ttft_s,
+        )
+        queue = self._queues.get(f"{vendor}/{part}")
+        if queue is None:
+            own = getattr(one.settings, f"{part}_concurrency", 0) or means.throttle.concurrent
+            limits = msgspec.structs.replace(means.throttle, concurrent=own)
+            queue = self._queues[f"{vendor}/{part}"] = Throttle(limits, f"{vendor}/{part}", meter=means.meter)
+        tracker = Tracker(HealthSettings(), means.breaker, expected_ttft_s=facts.ttft_s)
+        return Line(part, vendor, engine, candidate, tracker, queue, last_resort=last_resort)
 
 
 def vendor_of(part: Part, one: Chosen) -> str:

@@ -239,22 +239,26 @@ class Rescue(Generic[M]):
         last = self._legs[-1]
         if not self._spent() and (following := self._untried()):
             return self._start(following[0], why)
-        again = [leg for leg in self._legs if leg.error and leg.error.retryable]
-        if again and not self._spent():
-            leg = again[0]
-            assert leg.error
-            advice = leg.error.retry_after_s
-            wait_s = self._board.settings.retry_wait_s if advice is None else advice
-            if trio.current_time() + wait_s < self._deadline and not self._repeated(leg.line):
-                await trio.sleep(wait_s)
-                return self._start(leg.line, "retry")
+        if again := self._again():
+            wait_s, line = again
+            await trio.sleep(wait_s)
+            return self._start(line, "retry")
         error = last.error or Unavailable("no engine answered", provider=last.line.provider)
         if len(self._legs) > 1:
             error.retryable = False  # all that could be tried was tried
         raise error
 
-    def _repeated(self, line: Line) -> bool:
-        return sum(leg.line.key == line.key for leg in self._legs) > 1
+    def _again(self) -> tuple[float, Line] | None:
+        """(pause, engine) of the one that may be asked once more the soonest, if there is time for that."""
+        asked = [leg.line.key for leg in self._legs]
+        waits = []
+        for leg in self._legs:
+            if leg.error and leg.error.retryable and asked.count(leg.line.key) == 1:
+                advice = leg.error.retry_after_s
+                waits.append((self._board.settings.retry_wait_s if advice is None else advice, leg.line))
+        soonest = min(waits, key=lambda wait: wait[0], default=None)
+        in_time = soonest is not None and trio.current_time() + soonest[0] < self._deadline
+        return soonest if in_time and len(self._legs) < self._board.settings.attempts_max else None
 
     def _start(self, line: Line, why: Why) -> Leg[M]:
         leg = Leg[M](line, why, self._course.room)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -52,5 +52,8 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What all conversations of a tenant may cost in a day (UTC). 0: no limit."""
     tenant_engines: dict[str, tuple[str, ...]] = {}
     """Tenant → the engines it may use (by name), for example {"acme": ["openai", "offline"]}. Others may use all."""
+    models: dict[str, dict[str, Any]] = {}
+    """What is known of models before they were measured, for example {"kitchen/*": {"quality": 0.7, "ttft_s": 0.4,
+    "tools": false}}; the rows of router/models.toml hold for the rest."""
     budget_notice: str = "I have to stop here: the budget for this conversation is used up. Please try again later."
     """Spoken instead of an answer when a budget is used up."""

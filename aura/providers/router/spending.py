@@ -58,7 +58,10 @@ class Spending:
         """What may still be spent; None: there is no limit."""
         self.books.period(self.today())
         return self.books.left(
-            tenant=tenant, conversation=conversation, tenant_limit_usd=daily_usd, conversation_limit_usd=conversation_usd
+            tenant=tenant,
+            conversation=conversation,
+            tenant_limit_usd=daily_usd,
+            conversation_limit_usd=conversation_usd,
         )
 
     async def keep(self) -> None:

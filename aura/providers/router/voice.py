@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager
+
 import msgspec
 
 from aura.core.audio import AudioFormat, Converter
 from aura.core.ports import SpeechChunk, SpeechRequest, TextToSpeech, WordTime
-from aura.core.routing.continuing import rest_of
 from aura.core.routing.choose import Part
+from aura.core.routing.continuing import rest_of
 from aura.core.routing.pricing import Usage
 from aura.providers.router.board import Board, Line, Talk
 from aura.providers.router.rescue import Leg, Rescue

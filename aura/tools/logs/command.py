@@ -110,7 +110,7 @@ def run(
         provider=provider,
     )
     form = "json" if json else "csv" if csv else "table"
-    known = prices.load(price_file) if price_file else None
+    known = prices.load(price_file) if price_file else prices.builtin() if cost else None
     asked = Asked(names, chosen, form, limit, slowest, known, html, perfetto, otel)
     check(asked, both=json and csv, follow_on=follow_on)
     read_from = places(data_dir, sources)

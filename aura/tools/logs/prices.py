@@ -1,4 +1,6 @@
-"""What was used, and what it cost by prices that the user gives. None are built in: they change, and are personal.
+"""What was used, and what it cost: by the prices of a file that the user gives, else by the table that AURA brings
+(aura/core/routing/prices.toml, in USD, dated). A call tells its provider, or provider/model; where it tells no model,
+the one is taken that AURA asks by itself. A file looks like this:
 
     currency = "USD"
 
@@ -26,12 +28,17 @@ from typing import Any
 
 import msgspec
 
+from aura.core.routing import pricing
+from aura.core.routing.pricing import Usage
+from aura.providers import routing_data
 from aura.tools.logs.model import CallRow
 from aura.tools.logs.problems import LogsError
 
 PARTS = ("stt", "chat", "tts", "tool")
 FREE = frozenset({"offline", "aura"})
 MILLION = 1e6
+CURRENCY = "USD"
+"""Of the built-in table: prices in another currency are not mixed with it."""
 
 
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,20 +87,59 @@ class Prices(msgspec.Struct, frozen=True):
     currency: str = ""
     of: dict[tuple[str, str], Price] = {}
     """By provider and part; an empty part is all of them."""
+    table: pricing.Prices | None = None
+    """What comes into play where the user gave no price."""
+
+    @property
+    def known(self) -> bool:
+        """Whether there are any."""
+        return bool(self.of) or self.table is not None
+
+    @property
+    def note(self) -> str:
+        """How old the built-in ones are, if they count."""
+        if self.table is None:
+            return ""
+        checked = min((row.checked_on for row in self.table.rows if row.checked_on), default="an unknown day")
+        return f"Where you gave none, list prices as of {checked} count; --prices FILE.toml replaces them."
+
+    def _given(self, name: str, provider: str, part: str) -> Price | None:
+        """The user's own price: of the model, the part or the whole provider."""
+        keys = ((name, part), (name, ""), (provider, part), (provider, ""))
+        return next((self.of[key] for key in keys if key in self.of), None)
 
     def cost(self, calls: Iterable[CallRow]) -> Cost:
         """The sum over calls."""
         amount, unknown = 0.0, dict[str, None]()
         for call in calls:
-            if call.provider in FREE or call.part == "tool":
+            provider, _, model = call.provider.partition("/")
+            if provider in FREE or call.part == "tool":
                 continue
-            price = self.of.get((call.provider, call.part)) or self.of.get((call.provider, "")) or Price()
+            price = self._given(call.provider, provider, call.part)
+            if price is None and self.table is not None:
+                usd = listed(self.table, call, provider, model)
+                amount += usd or 0.0
+                if usd is None:
+                    unknown[f"{call.provider} {call.part}"] = None
+                continue
+            price = price or Price()
             for quantity, each in bill(call, price):
                 if each is not None:
                     amount += quantity * each
                 elif quantity:
                     unknown[f"{call.provider} {call.part}"] = None
         return Cost(round(amount, 9), tuple(unknown))
+
+
+def listed(table: pricing.Prices, call: CallRow, provider: str, model: str) -> float | None:
+    """What calls cost by the built-in table; None if it has no price for what they used."""
+    row = table.find(provider, model, call.part) if model else table.default(provider, call.part)
+    each = Usage(call.input_tokens, call.cached_tokens, call.output_tokens, audio_s=call.audio_s, chars=call.chars)
+    if each == Usage():
+        return 0.0
+    if call.count > 1 and row is not None:  # a sum over calls says nothing of how long each prompt was
+        row = msgspec.structs.replace(row, long_context_threshold=None)
+    return pricing.cost(row, each)
 
 
 def bill(call: CallRow, price: Price) -> list[tuple[float, float | None]]:
@@ -122,6 +168,11 @@ def _speech(call: CallRow, price: Price) -> list[tuple[float, float | None]]:
     return priced or ([] if by_token else used)
 
 
+def builtin() -> Prices:
+    """The table that AURA brings."""
+    return Prices(CURRENCY, table=routing_data.prices())
+
+
 def load(path: Path) -> Prices:
     """Read a file of prices. Raises LogsError."""
     try:
@@ -141,7 +192,9 @@ def load(path: Path) -> Prices:
         own = {name: value for name, value in table.items() if name not in parts}
         for part, prices in {**({"": own} if own else {}), **parts}.items():
             of[provider, part] = _price(path, provider, part, prices)
-    return Prices(currency, of)
+    if currency not in ("", CURRENCY):
+        return Prices(currency, of)
+    return Prices(CURRENCY, of, routing_data.prices())
 
 
 def _price(path: Path, provider: str, part: str, given: dict[str, Any]) -> Price:

@@ -183,7 +183,7 @@ class Figures:
     @cached_property
     def cost(self) -> Cost | None:
         """What all calls came to; None without prices."""
-        if not self.prices.of:
+        if not self.prices.known:
             return None
         return self.prices.cost(call for row in self.rows for call in row.calls)
 
@@ -226,5 +226,5 @@ def _usage(part: str, provider: str, calls: list[CallRow], prices: Prices) -> Us
         cached_tokens=sum(call.cached_tokens for call in calls),
         chars=sum(call.chars for call in calls),
         audio_s=sum(lanes.seconds(call.audio_s) for call in calls),
-        cost=prices.cost(calls) if prices.of else None,
+        cost=prices.cost(calls) if prices.known else None,
     )

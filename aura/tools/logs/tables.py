@@ -225,8 +225,10 @@ def cost(look: Look, page: Page) -> list[RenderableType]:
     ]
     if look.prices:
         notes.append(Text.assemble("cost ", cells.total(look)))
+        if look.prices.note:
+            notes.append(Text(look.prices.note, "dim"))
     else:
-        notes.append(Text("No prices are built in: give --prices FILE.toml to see the cost.", "dim"))
+        notes.append(Text("Prices are not known: give --prices FILE.toml to see the cost.", "dim"))
     return notes
 
 

@@ -268,7 +268,7 @@ def describe_outcome(outcome: tape.Outcome) -> str:
     kind = type(outcome).__name__
     return {
         "Text": "the client", "Audio": "the client", "Gone": "the client", "Heard": "the recogniser",
-        "Item": "the model", "Sound": "the voice", "ToolDone": "a tool",
+        "Noticed": "the recogniser",         "Item": "the model", "Sound": "the voice", "ToolDone": "a tool",
     }.get(kind, f"the outside ({kind})")  # fmt: skip
 
 
