@@ -195,6 +195,10 @@ class HearingCourse:
         self._heard.current = leg.line
         return [msgspec.structs.replace(item, served_by=leg.line.key)]
 
+    def ahead_s(self) -> float:
+        """Nothing is heard meanwhile."""
+        return 0.0
+
     def rest(self) -> Iterable[Transcript]:
         """Nothing."""
         return ()
