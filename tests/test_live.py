@@ -200,6 +200,15 @@ async def test_flux_thinks_aloud_about_the_end_of_the_turn() -> None:
     assert kinds == [EagerEnd, Resumed, EagerEnd, Ended]
 
 
+async def test_flux_hears_the_silence_after_the_words_and_not_between_them() -> None:
+    async with engine("flux") as (recogniser, fakes), recogniser.open() as hearing:
+        await say(hearing, speech(0.1), pace=0)
+        await trio.sleep(0.4)
+        heard = bytes(fakes.of("stt")[0].audio)
+    assert heard.startswith(speech(0.1))
+    assert heard[len(speech(0.1)) :] == quiet(0.24)
+
+
 async def test_flux_is_told_where_it_has_no_say() -> None:
     async with engine("flux", eot_threshold=0.9, eager_eot_threshold=None) as (recogniser, fakes):
         async with recogniser.open() as hearing:
@@ -208,6 +217,16 @@ async def test_flux_is_told_where_it_has_no_say() -> None:
         (seen,) = fakes.of("stt")
         assert [message["type"] for message in seen.messages] == ["ForceEndTurn", "CloseStream"]
         assert "eager_eot_threshold" not in seen.query
+
+
+async def test_xai_is_given_silence_in_a_pause_so_that_it_makes_up_its_mind() -> None:
+    async with engine("xai") as (recogniser, _), recogniser.open() as hearing:
+        await say(hearing, speech(0.6))
+        asked_at = trio.current_time()
+        assert (await hearing.so_far()).text == HELLO
+        assert trio.current_time() - asked_at < 0.2
+        seen = [await anext(hearing.events()) for _ in range(2)]
+        assert seen == [Interim(HELLO), Final(HELLO)]
 
 
 async def test_nova_keeps_the_connection_in_a_long_pause(monkeypatch: pytest.MonkeyPatch) -> None:
