@@ -3,7 +3,7 @@
 A file of `tests/fakes/golden` names its source and date in the first line, and then what goes over the wire: `send` and
 `recv` (JSON on a WebSocket), `audio_s` (a voice, and `silence_s` after it, in pieces), `data` (an SSE event), `line`
 (JSON lines), `json` (a document), `close` (its code). A frame has to hold all that the golden one holds; "?str" and the
-like stand for any value of a type, "..." for more of a list, `repeat` for one or more such frames, `any` for none or more.
+like stand for any value of a type, "..." for more of a list, `repeat` for one or more such frames, `any` for none too.
 """
 
 from __future__ import annotations

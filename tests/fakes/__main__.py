@@ -9,6 +9,7 @@ or asked for with one request: `x-fake-fault: rate_limited; retry_after_s=2`.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -19,10 +20,13 @@ from tests.fakes.server import Fakes, serve_fakes
 from tests.fakes.vendors import VENDORS
 from tests.fakes.world import Pace, Spread, World
 
-AURA = {
-    "openai": ("openai.base_url={url}", "openai.api_key=sk-fake", "engines.stt=openai", "engines.chat=openai", "engines.tts=openai"),
+SETTINGS = {
+    "openai": "openai", "xai": "xai", "elevenlabs": "elevenlabs", "deepgram": "deepgram",
+    "ollama": "compatible", "vllm": "compatible", "speaches": "compatible", "llamacpp": "compatible",
+    "kokoro": "compatible", "whispercpp": "compatible",
 }  # fmt: skip
-"""Settings of `aura serve`, by vendor; the others differ only in the section's name."""
+"""The section of AURA's settings in which each vendor's address belongs."""
+HOSTED = ("openai", "xai", "elevenlabs", "deepgram")
 
 
 def help_text() -> str:
@@ -77,27 +81,42 @@ def switch_on(fakes: Fakes, text: str) -> None:
     fakes.fault(kind, name, int(times) if times else None, vendor)
 
 
+def advice(fakes: Fakes) -> list[str]:
+    """What to tell AURA, ready to paste: all hosted vendors at once, then each other server for itself."""
+
+    def of(name: str) -> str:
+        section = SETTINGS[name]
+        return f"--set {section}.base_url={fakes.url(name)} --set {section}.api_key=fake-{name}-key"
+
+    hosted = [of(name) for name in HOSTED if name in fakes.vendors]
+    lines = ["aura serve " + " ".join(hosted)] if hosted else []
+    for name in fakes.vendors.keys() - set(HOSTED):
+        kinds = {route.kind for route in fakes.vendors[name].dialect.routes} & {"stt", "chat", "tts"}
+        engines = " ".join(f"--set engines.{kind}=compatible" for kind in sorted(map(str, kinds)))
+        lines.append(f"aura serve {of(name)} {engines}")
+    return lines
+
+
 async def run(asked: argparse.Namespace) -> None:
     """Until somebody presses Ctrl-C."""
     names = [name for name in asked.vendors.split(",") if name]
-    async with serve_fakes(world_of(asked), *names, port=asked.port) as fakes:
-        for text in asked.fault:
-            switch_on(fakes, text)
-        lines = [f"{name:<12}{fakes.url(name):<30}{fakes.ws_url(name)}" for name in fakes.vendors]
-        for name, options in AURA.items():
-            if name in fakes.vendors:
-                settings = " ".join(f"--set {option.format(url=fakes.url(name))}" for option in options)
-                lines += ["", f"aura serve {settings}"]
-        print("\n".join(lines), flush=True)
-        await trio.sleep_forever()
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with serve_fakes(world_of(asked), *names, port=asked.port, lenient=True) as fakes:
+            for text in asked.fault:
+                switch_on(fakes, text)
+            lines = [f"{name:<12}{fakes.url(name):<30}{fakes.ws_url(name)}" for name in fakes.vendors]
+            print("\n".join([*lines, "", *advice(fakes)]), flush=True)
+            async for _ in signals:
+                break
 
 
 def main() -> None:
     """The command."""
+    asked = arguments(sys.argv[1:])
     try:
-        trio.run(run, arguments(sys.argv[1:]), strict_exception_groups=False)
-    except (KeyboardInterrupt, ValueError) as end:
-        sys.exit(str(end) or None)
+        trio.run(run, asked)
+    except (ValueError, KeyError, OSError) as error:
+        sys.exit(f"python -m tests.fakes: {error}")
 
 
 if __name__ == "__main__":

@@ -16,19 +16,21 @@ from tests.fakes.server import Fakes
 
 @asynccontextmanager
 async def dial(fakes: Fakes, vendor: str, target: str, fault: str = "") -> AsyncIterator[WebSocketConnection]:
-    """Open a WebSocket, with one fault if it is named. Raises ConnectionRejected and HandshakeError bare."""
+    """Open a WebSocket, with one fault if it is named. Whatever is raised is raised bare, in no group."""
     stream = await trio.open_tcp_stream("127.0.0.1", fakes.vendors[vendor].port)
     headers = [(b"x-fake-fault", fault.encode())] if fault else []
     failed: Exception | None = None
-    async with stream, trio.open_nursery() as nursery:
-        try:
+    try:
+        async with stream, trio.open_nursery() as nursery:
             ws = await wrap_client_stream(nursery, stream, "127.0.0.1", target, extra_headers=headers)
             yield ws
             with trio.move_on_after(0.2):
                 await ws.aclose()
-        except Exception as error:
-            failed = error  # raised outside of the nursery, which would wrap it in a group
-        nursery.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
+    except* Exception as group:
+        failed = group
+        while isinstance(failed, ExceptionGroup):
+            failed = failed.exceptions[0]
     if failed is not None:
         raise failed
 

@@ -160,7 +160,8 @@ def bent(call: Call, asked: dict[str, Any], said: Said) -> Said:
     if name == "refusal":
         return Said(refusal="I'm sorry, I can't help with that.")
     if name in ("content_filter", "length"):
-        return replace(said, text=said.text[: len(said.text) * 2 // 3].rsplit(" ", 1)[0], finish=name)
+        middle = said.text[: len(said.text) * 2 // 3].rsplit(" ", 1)[0]
+        return replace(said, text=middle.rstrip(".!?"), finish=name)
     if name == "split_utf8":
         return replace(said, text=f"Grüße aus Zürich – 30 °C 🙂. {said.text}")
     if name == "think_tags":

@@ -13,7 +13,7 @@ from tests.fakes.openai_chat import Steps, tokens
 from tests.fakes.openai_models import limits
 from tests.fakes.server import Call
 from tests.fakes.sound import BadAudio, decoded
-from tests.fakes.wire import Answer, Part, document, page, parse_form
+from tests.fakes.wire import Answer, Part, Seen, document, page, parse_form
 from tests.fakes.world import Sound
 
 FILES = ("flac", "mp3", "mp4", "mpeg", "mpga", "m4a", "ogg", "wav", "webm")
@@ -56,7 +56,7 @@ def fields(call: Call) -> tuple[dict[str, Part], dict[str, str]] | Answer:
         form = parse_form(call.seen.headers.get("content-type", ""), call.seen.body)
     except AssertionError as error:
         return wrong(call, f"Could not parse multipart form: {error}")
-    return form, {name: part.value.decode() for name, part in form.items() if part.filename is None}
+    return form, {name: part.value.decode(errors="replace") for name, part in form.items() if part.filename is None}
 
 
 async def transcribe(call: Call) -> Answer:
@@ -75,6 +75,8 @@ async def transcribe(call: Call) -> Answer:
         return wrong(call, f"response_format 'verbose_json' is not compatible with model '{said['model']}'")
     if (refused := limits(call)) is not None:
         return refused
+    for before in earlier(call) if facts.get("one_at_a_time") else ():
+        await before.over.wait()
     found = await heard(call, form)
     if isinstance(found, Answer):
         return found
@@ -87,6 +89,11 @@ async def transcribe(call: Call) -> Answer:
         return page("stt", 200, as_text(form_of, text, seconds), head_delay_s=wait, headers=headers)
     body = verbose(text, seconds, facts) if form_of == "verbose_json" else {"text": text, **usage(said, text, seconds)}
     return document("stt", body, head_delay_s=wait, headers=headers)
+
+
+def earlier(call: Call) -> list[Seen]:
+    """The transcriptions that were asked for before this one."""
+    return [seen for seen in call.vendor.seen[: call.vendor.seen.index(call.seen)] if seen.kind == "stt"]
 
 
 def usage(said: dict[str, str], text: str, seconds: float) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import socket
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -166,7 +167,20 @@ class Vendor(Server):
 
     async def _serve(self, scope: trio.CancelScope, listener: trio.SocketListener) -> None:
         with scope:
-            await trio.serve_listeners(self.handle, [listener], handler_nursery=self._nursery)
+            await trio.serve_listeners(self._handle, [listener], handler_nursery=self._nursery)
+
+    async def _handle(self, stream: trio.SocketStream) -> None:
+        if not self.fakes.lenient:
+            return await self.handle(stream)
+        try:
+            await self.handle(stream)
+        except* Exception as group:
+            traceback.print_exception(group)
+        return None
+
+    def close(self) -> None:
+        """The end."""
+        self._socket.close()
 
     def refuse(self, refuse: bool) -> None:
         """Stop or start to listen, at once; connections between two requests are closed as well."""
@@ -186,8 +200,10 @@ class Vendor(Server):
 class Fakes:
     """The running fakes: addresses, faults, and what was asked of them."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, lenient: bool = False) -> None:
         self.world = world
+        self.lenient = lenient
+        """Whether a request that breaks a dialect ends only its own connection; in tests it fails the test."""
         self.vendors: dict[str, Vendor] = {}
         self.plan = Plan()
 
@@ -239,7 +255,9 @@ class Fakes:
 
 
 @asynccontextmanager
-async def serve_fakes(world: World | None = None, *names: str, port: int = 0, **more: str) -> AsyncIterator[Fakes]:
+async def serve_fakes(
+    world: World | None = None, *names: str, port: int = 0, lenient: bool = False, **more: str
+) -> AsyncIterator[Fakes]:
     """Run these vendors (all unless named), from `port` on or anywhere.
 
     More servers of one dialect: `serve_fakes(world, "openai", backup="openai")`.
@@ -247,7 +265,7 @@ async def serve_fakes(world: World | None = None, *names: str, port: int = 0, **
     from tests.fakes.vendors import VENDORS
 
     wanted = {name: name for name in (names or () if names or more else VENDORS)} | more
-    fakes = Fakes(world or World())
+    fakes = Fakes(world or World(), lenient=lenient)
     failed: Exception | None = None
     async with trio.open_nursery() as nursery:
         for offset, (name, dialect) in enumerate(wanted.items()):
@@ -258,5 +276,7 @@ async def serve_fakes(world: World | None = None, *names: str, port: int = 0, **
         except Exception as error:
             failed = error  # raised outside of the nursery, which would wrap it in a group
         nursery.cancel_scope.cancel()
+    for vendor in fakes.vendors.values():
+        vendor.close()
     if failed is not None:
         raise failed

@@ -7,12 +7,12 @@ import hashlib
 import json
 import struct
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import trio
 from wsproto.connection import Connection, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
 if TYPE_CHECKING:
     from tests.fakes.wire import Seen
@@ -52,10 +52,31 @@ def accepted(headers: dict[str, str]) -> bytes:
     return "\r\n".join([*lines, f"Sec-WebSocket-Accept: {token}", *chosen, "", ""]).encode()
 
 
+class Frames:
+    """Bytes in, whole messages, pings and the close out."""
+
+    def __init__(self) -> None:
+        self._ws = Connection(ConnectionType.SERVER)
+        self._parts: list[Any] = []
+
+    def feed(self, data: bytes) -> Iterator[Message | Ping | CloseConnection]:
+        """What these bytes complete."""
+        self._ws.receive_data(data)
+        for event in self._ws.events():
+            if isinstance(event, TextMessage | BytesMessage):
+                self._parts.append(event.data)
+                if event.message_finished:
+                    parts, self._parts = self._parts, []
+                    text = isinstance(event, TextMessage)
+                    yield json.loads("".join(parts)) if text else b"".join(bytes(part) for part in parts)
+            elif isinstance(event, Ping | CloseConnection):
+                yield event
+
+
 class Socket:
     """One conversation. Iterate over it for what the client sends: dicts for JSON texts, bytes for binary messages."""
 
-    def __init__(self, stream: trio.SocketStream, seen: Seen, handshake: bytes, rest: bytes = b"") -> None:
+    def __init__(self, stream: trio.SocketStream, seen: Seen, rest: bytes = b"") -> None:
         self.stream = stream
         self.seen = seen
         self.open = False
@@ -66,17 +87,15 @@ class Socket:
         self.timed_out = False
         self.written = 0
         """How often something was written."""
-        self._handshake, self._rest = handshake, rest
-        self._ws = Connection(ConnectionType.SERVER)
+        self._frames = Frames()
         self._lock = trio.Lock()
-        self._inbox: deque[Message] = deque()
-        self._parts: list[Any] = []
+        self._inbox: deque[Message | Ping | CloseConnection] = deque(self._frames.feed(rest) if rest else ())
         self._over = trio.Event()
 
     async def accept(self) -> None:
         """Complete the handshake."""
         if not self.open:
-            await self.raw(self._handshake)
+            await self.raw(accepted(self.seen.headers))
             self.open = True
 
     async def send(self, payload: Message | str, *, content: bool = False) -> None:
@@ -122,7 +141,7 @@ class Socket:
             limit.shield = True
             try:
                 await self.raw(frame(CLOSE, struct.pack("!H", code) + reason.encode()[:120]))
-                while await self._read():  # with data unread, closing would reset the connection
+                async for _ in self:  # with data unread, closing would reset the connection
                     pass
             except trio.BusyResourceError:  # another task iterates: it reads on
                 await self._over.wait()
@@ -133,56 +152,46 @@ class Socket:
         return self
 
     async def __anext__(self) -> Message:
-        while not self._inbox:
-            if not await self._read():
-                raise StopAsyncIteration
-        return self._inbox.popleft()
+        while (message := await self._next()) is None:
+            pass
+        return message
 
-    async def _read(self) -> bool:
-        """More frames; False at the end of the connection or of patience."""
-        if self._rest:
-            data, self._rest = self._rest, b""
-        else:
-            with trio.move_on_after(self.idle_s) as patience:
-                try:
-                    data = await self.stream.receive_some(READ)
-                except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    data = b""
-            if patience.cancelled_caught:
-                self.timed_out = True
-                return False
-        if not data:
-            self._ended(None)
-            return False
-        self._ws.receive_data(bytes(data))
-        return all([await self._take(event) for event in self._ws.events()])
-
-    async def _take(self, event: Event) -> bool:
-        """Sort a frame in. False: it was the last one."""
-        if isinstance(event, TextMessage | BytesMessage):
-            self._parts.append(event.data)
-            if event.message_finished:
-                self._arrived(event)
-        elif isinstance(event, Ping):
+    async def _next(self) -> Message | None:
+        """The next message; None after something that is none."""
+        if not self._inbox:
+            await self._read()
+            return None
+        event = self._inbox.popleft()
+        if isinstance(event, Ping):
             if self.answers_pings and self.open:
                 await self.raw(frame(PONG, bytes(event.payload)))
-        elif isinstance(event, CloseConnection):
+            return None
+        if isinstance(event, CloseConnection):
             code, was_open = int(event.code), self.open
             self._ended(code)
             if was_open:
                 await self.raw(frame(CLOSE, struct.pack("!H", 1000 if code in (1005, 1006) else code)))
-            return False
-        return True
-
-    def _arrived(self, last: TextMessage | BytesMessage) -> None:
-        parts, self._parts = self._parts, []
-        if isinstance(last, TextMessage):
-            message = json.loads("".join(parts))
-            self.seen.messages.append(message)
+            raise StopAsyncIteration
+        if isinstance(event, bytes):
+            self.seen.audio += event
         else:
-            message = b"".join(bytes(part) for part in parts)
-            self.seen.audio += message
-        self._inbox.append(message)
+            self.seen.messages.append(event)
+        return event
+
+    async def _read(self) -> None:
+        """More frames. Raises StopAsyncIteration at the end of the connection or of patience."""
+        with trio.move_on_after(self.idle_s) as patience:
+            try:
+                data = await self.stream.receive_some(READ)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                data = b""
+        if patience.cancelled_caught:
+            self.timed_out = True
+            raise StopAsyncIteration
+        if not data:
+            self._ended(None)
+            raise StopAsyncIteration
+        self._inbox.extend(self._frames.feed(bytes(data)))
 
     def _ended(self, code: int | None) -> None:
         self.open = False

@@ -19,7 +19,7 @@ import h11
 import trio
 from wsproto.utilities import RemoteProtocolError
 
-from tests.fakes.sockets import Gone, Socket, accepted
+from tests.fakes.sockets import Gone, Socket
 
 READ = 65536
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError, RemoteProtocolError, Gone)
@@ -55,7 +55,7 @@ class Part:
     content_type: str | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class Seen:
     """One request as it arrived, and what became of its answer. Times are Trio's."""
 
@@ -77,6 +77,8 @@ class Seen:
     answered: bool = False
     ended_at: float | None = None
     """When the answer was complete, or nobody was left to hear it."""
+    over: trio.Event = field(default_factory=trio.Event)
+    """Set at that moment."""
     messages: list[Any] = field(default_factory=list)
     """WebSocket: the JSON texts that came in, in order."""
     audio: bytearray = field(default_factory=bytearray)
@@ -112,6 +114,11 @@ class Seen:
     def chunks_after(self, moment: float | None) -> int:
         """How many chunks were made later than this (the moment of a barge-in, or `disconnected_at`)."""
         return 0 if moment is None else sum(made > moment for made in self.chunk_times)
+
+    def end(self) -> None:
+        """Nothing more is sent."""
+        self.ended_at = trio.current_time()
+        self.over.set()
 
     def count(self) -> None:
         """One more chunk is made."""
@@ -179,12 +186,12 @@ class Server:
                 again = answer.after == "end" and answer.framing in ("chunked", "length")
                 nursery.cancel_scope.cancel()
         finally:
-            seen.ended_at = trio.current_time()
+            seen.end()
         return again and seen.disconnected_at is None and "close" not in seen.headers.get("connection", "").lower()
 
     async def upgrade(self, link: Link, seen: Seen) -> bool:
         """A WebSocket, to its end."""
-        socket = Socket(link.stream, seen, accepted(seen.headers), link.rest)
+        socket = Socket(link.stream, seen, link.rest)
         try:
             refusal = await self.talk(seen, socket)
             if refusal is None:
@@ -195,7 +202,7 @@ class Server:
                 await send(link.stream, refusal, seen)
                 nursery.cancel_scope.cancel()
         finally:
-            seen.ended_at = trio.current_time()
+            seen.end()
         return False
 
 
