@@ -175,7 +175,9 @@ class BreakerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.under_way)
     @rule(
         data=st.data(),
-        end=st.sampled_from(["ok", "cancelled", "cancelled", "bad_request", "unavailable", "rate_limited", "auth_failed"]),
+        end=st.sampled_from(
+            ["ok", "cancelled", "cancelled", "bad_request", "unavailable", "rate_limited", "auth_failed"]
+        ),
         wait=st.none() | st.floats(0, 2000),
     )
     def end(self, data: st.DataObject, end: str, wait: float | None) -> None:

@@ -169,9 +169,9 @@ def test_what_the_prompt_cache_holds_makes_its_keeper_cheaper():
 def test_voices_are_weighed_by_characters_and_ears_by_seconds():
     voice = candidate("openai/tts-1", part="tts")
     ears = candidate("openai/gpt-transcribe", part="stt")
-    for given, part, usd in ((voice, "tts", 200 * 15e-6), (ears, "stt", 4 / 60 * 0.0045)):
+    for one, part, usd in ((voice, "tts", 200 * 15e-6), (ears, "stt", 4 / 60 * 0.0045)):
         budget = msgspec.structs.replace(SIZE, chars=200, audio_s=4.0)
-        choice = choose([given], Query(), {}, budget, rules().strategy("balanced"), part)
+        choice = choose([one], Query(), {}, budget, rules().strategy("balanced"), part)
         assert choice.ranked[0].cost_usd == pytest.approx(usd)
 
 
