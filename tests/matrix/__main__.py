@@ -1,4 +1,5 @@
-"""What a caller hears when a provider fails: {STT, LLM, TTS} x 12 faults, each with a living second provider.
+"""What a caller hears when a provider fails: {STT, LLM, TTS} x 12 faults, each with a living second provider
+(recognisers and voices over HTTP and over WebSockets).
 
     python -m tests.matrix                      all cells, about four minutes; exit code 1 when the goal is missed
     python -m tests.matrix --only chat=cut      one of them
@@ -16,6 +17,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -40,7 +42,14 @@ FAULTS = (
     "refused", "silent", "unauthorized", "rate_limited", "quota", "error_500", "bad_gateway", "cut", "drip", "stall",
     "malformed", "empty",
 )  # fmt: skip
-KINDS = ("stt", "chat", "tts")
+ENGINES = {
+    "stt": ("stt", "openai,xai"),
+    "stt-live": ("stt", "deepgram,xai"),
+    "chat": ("chat", "openai,xai"),
+    "tts": ("tts", "elevenlabs-http,openai"),
+    "tts-ws": ("tts", "elevenlabs,openai"),
+}
+"""What fails in each row of the matrix: a part and its engines; the others have the first engines of their part."""
 VENDORS = ("openai", "xai", "deepgram", "elevenlabs")
 GOAL_S, SHARE = 1.5, 0.99
 CLIPS = ("ask_time", "thanks", "ask_time", "right", "ask_time")
@@ -88,13 +97,15 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def server(fakes: Fakes, folder: Path) -> AsyncIterator[str]:
+async def server(fakes: Fakes, folder: Path, kind: str) -> AsyncIterator[str]:
     """`aura serve` with two providers for everything."""
     port = free_port()
+    engines = {part: ENGINES[part][1] for part in ("stt", "chat", "tts")} | dict([ENGINES[kind]])
     options = [
         *(f"{name}.base_url={fakes.url(name)}" for name in VENDORS),
         *(f"{name}.api_key=key-of-{name}" for name in VENDORS),
-        "engines.stt=openai,xai", "engines.chat=openai,xai", "engines.tts=openai,elevenlabs",
+        *(f"engines.{part}={names}" for part, names in engines.items()),
+        "elevenlabs.socket_idle_s=0.2",  # or a socket from before the fault would be used
         f"server.port={port}", f"storage.data_dir={folder}", "logs.format=json",
     ]  # fmt: skip
     command = [sys.executable, "-m", "aura", "serve", *(part for option in options for part in ("--set", option))]
@@ -125,27 +136,30 @@ async def ready(client: httpx.AsyncClient, port: int) -> bool:
         return False
 
 
-async def cell(kind: str, fault: str) -> Row:
+async def cell(kind: str, fault: str, keep: Path | None) -> Row:
     """One conversation with this fault."""
     row = Row(kind, fault)
     world = World(says=answer, heard=lambda sound: ASKED if sound.seconds > 0.1 else "", pace=PACE)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        async with serve_fakes(world, *VENDORS) as fakes, server(fakes, folder) as url:
+        async with serve_fakes(world, *VENDORS) as fakes, server(fakes, folder, kind) as url:
             good = await talk(url, [spoken(CLIPS[0])])
             if fault != "none":
-                row.vendor = served(folder / "log", kind)
-                fakes.fault(kind, fault, vendor=row.vendor)
+                row.vendor = served(folder / "log", ENGINES[kind][0])
+                fakes.fault(ENGINES[kind][0], fault, vendor=row.vendor)
             turns = await talk(url, [spoken(clip) for clip in CLIPS[1:]])
         judge(row, turns)
-        read_log(row, folder / "log", len(good) + len(turns)) 
+        read_log(row, folder / "log", len(good) + len(turns))
+        if keep is not None:
+            keep.mkdir(parents=True, exist_ok=True)
+            shutil.copy(folder / "log", keep / f"{kind}-{fault}.log")
     return row
 
 
 def served(log: Path, kind: str) -> str:
     """Who did it in the turn in which all was well: the router's own choice."""
     calls = [line for line in lines_of(log) if line.get("event") == "provider.call" and line["part"] == kind]
-    return str(calls[-1]["provider"])
+    return str(calls[-1]["provider"]).partition("-")[0]
 
 
 def lines_of(log: Path) -> Iterator[dict[str, Any]]:
@@ -174,7 +188,11 @@ def read_log(row: Row, log: Path, turns: int) -> None:
     """What was tried, and what it cost."""
     tried: Counter[str] = Counter()
     for entry in lines_of(log):
-        if entry.get("event") == "provider.attempt" and entry["part"] == row.kind and entry["outcome"] != "cancelled":
+        if (
+            entry.get("event") == "provider.attempt"
+            and entry["part"] == ENGINES[row.kind][0]
+            and entry["outcome"] != "cancelled"
+        ):
             tried[f"{entry['why']} {entry['provider']}: {entry['outcome']}"] += 1
         if entry.get("event") == "conversation.spent":
             row.cost_usd += entry["usd"] / turns
@@ -183,7 +201,7 @@ def read_log(row: Row, log: Path, turns: int) -> None:
 
 async def run(asked: argparse.Namespace) -> int:
     """All cells, a few at a time."""
-    wanted = [("chat", "none"), *((kind, fault) for kind in KINDS for fault in FAULTS)]
+    wanted = [("chat", "none"), *((kind, fault) for kind in ENGINES for fault in FAULTS)]
     if asked.only:
         wanted = [(kind, fault) for kind, fault in wanted if f"{kind}={fault}" in asked.only]
     rows: dict[tuple[str, str], Row] = {}
@@ -191,10 +209,10 @@ async def run(asked: argparse.Namespace) -> int:
 
     async def one(kind: str, fault: str) -> None:
         async with slots:
-            rows[kind, fault] = row = await cell(kind, fault)
+            rows[kind, fault] = row = await cell(kind, fault, asked.logs)
             print(line_of(row, rows), flush=True)
 
-    print(f"{'kind':5} {'fault':13} {'of':10} {'longest silence per turn, s':27} {'USD/turn':>9}  tried / wrong")
+    print(f"{'kind':8} {'fault':13} {'of':10} {'longest silence per turn, s':27} {'USD/turn':>9}  tried / wrong")
     async with trio.open_nursery() as nursery:
         for key in wanted:
             nursery.start_soon(one, *key)
@@ -207,8 +225,8 @@ def line_of(row: Row, rows: dict[tuple[str, str], Row]) -> str:
     extra = f"{row.cost_usd - base.cost_usd:+.6f}" if base else f"{row.cost_usd:.6f}"
     silence = " ".join(f"{s:5.2f}" for s in row.silence_s)
     tried = "; ".join(f"{count}x {what}" for what, count in row.tried.items()) or "nothing"
-    return f"{row.kind:5} {row.fault:13} {row.vendor:10} {silence:27} {extra:>9}  {tried}" + "".join(
-        f"\n{'':20}WRONG: {wrong}" for wrong in row.wrong
+    return f"{row.kind:8} {row.fault:13} {row.vendor:10} {silence:27} {extra:>9}  {tried}" + "".join(
+        f"\n{'':23}WRONG: {wrong}" for wrong in row.wrong
     )
 
 
@@ -233,6 +251,7 @@ def main() -> int:
     parser = argparse.ArgumentParser("python -m tests.matrix", description=__doc__, formatter_class=form)
     parser.add_argument("--only", action="append", help="a cell, as chat=cut; may be repeated")
     parser.add_argument("--jobs", type=int, default=6, help="cells at a time (default 6)")
+    parser.add_argument("--logs", type=Path, help="keep the servers' logs in this folder")
     parser.add_argument("--json", help="write the rows to this file")
     return trio.run(run, parser.parse_args())
 

@@ -205,7 +205,8 @@ class LineMaker:
         )
         queue = self._queues.get(f"{vendor}/{part}")
         if queue is None:
-            own = getattr(one.settings, f"{part}_concurrency", 0) or means.throttle.concurrent
+            own = getattr(one.settings, f"{part}_concurrency", 0) or getattr(one.settings, "concurrency", 0)
+            own = own or means.throttle.concurrent
             limits = msgspec.structs.replace(means.throttle, concurrent=own)
             queue = self._queues[f"{vendor}/{part}"] = Throttle(limits, f"{vendor}/{part}", meter=means.meter)
         tracker = Tracker(HealthSettings(), means.breaker, expected_ttft_s=facts.ttft_s)
