@@ -277,7 +277,7 @@ async def send(stream: trio.SocketStream, answer: Answer, seen: Seen) -> None:
     if answer.framing != "none":
         await stream.send_all(head_of(answer, seen))
     for step in answer.steps:
-        if isinstance(step, float | int):
+        if not isinstance(step, bytes):
             await trio.sleep(step)
         elif step:
             seen.count()
