@@ -27,3 +27,17 @@ def providers(
     from aura.tools import providers as tool
 
     raise typer.Exit(tool.run(chosen, url=url, probe=probe, show_all=show_all, as_json=as_json))
+
+
+@command("route", "Show which language model would answer a question.")
+def route(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The question, as a recogniser would write it.")],
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Classify a question and rank the chosen language models for it; nobody is asked."""
+    chosen = settings(config, set_)
+    start_logs(chosen, quiet=True)
+    from aura.tools import route as tool
+
+    raise typer.Exit(tool.run(chosen, text))

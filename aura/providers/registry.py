@@ -119,6 +119,14 @@ def open_tts(chosen: Chosen, http: Http) -> AbstractAsyncContextManager[TextToSp
     return cast("AbstractAsyncContextManager[TextToSpeech]", open_part("tts", chosen, http))
 
 
+def usual_model(part: Part, chosen: Chosen) -> str:
+    """The model that an engine asks where its settings do not name one, as far as that can be told without it."""
+    if (part, chosen.kind) != ("chat", "xai"):
+        return ""
+    models = import_module(f"{HERE}.xai.chat").models()
+    return str(models.tiers[chosen.settings.chat_tier])
+
+
 @asynccontextmanager
 async def open_part(part: Part, chosen: Chosen, http: Http) -> AsyncIterator[Any]:
     """The engine that was chosen for a part."""

@@ -185,32 +185,37 @@ class LineMaker:
     def line(self, part: Part, one: Chosen, engine: Any, *, last_resort: bool = False) -> Line:
         """The engine's place on the board."""
         vendor, means = vendor_of(part, one), self.means
-        model = one.model or getattr(engine, "model", "")
-        facts = facts_of(part, vendor, model, means.settings.models)
-        free = one.kind in ("offline", "compatible")
-        price = self.table.find(vendor, model, part)
-        candidate = Candidate(
-            key=f"{one.name}/{model}" if model else one.name,
-            provider=one.name,
-            model=model,
-            part=part,
-            quality=facts.quality,
-            tools=facts.tools,
-            languages=facts.languages,
-            price=price,
-            free=free and price is None,
-            local=free,
-            shutdown_on=price.shutdown_on if price else "",
-            expected_ttft_s=facts.ttft_s,
-        )
+        candidate = candidate_of(part, one, self.table, means.settings, getattr(engine, "model", ""))
         queue = self._queues.get(f"{vendor}/{part}")
         if queue is None:
             own = getattr(one.settings, f"{part}_concurrency", 0) or getattr(one.settings, "concurrency", 0)
             own = own or means.throttle.concurrent
             limits = msgspec.structs.replace(means.throttle, concurrent=own)
             queue = self._queues[f"{vendor}/{part}"] = Throttle(limits, f"{vendor}/{part}", meter=means.meter)
-        tracker = Tracker(HealthSettings(), means.breaker, expected_ttft_s=facts.ttft_s)
+        tracker = Tracker(HealthSettings(), means.breaker, expected_ttft_s=candidate.expected_ttft_s)
         return Line(part, vendor, engine, candidate, tracker, queue, last_resort=last_resort)
+
+
+def candidate_of(part: Part, one: Chosen, table: Prices, settings: RouterSettings, model: str = "") -> Candidate:
+    """What is known of an engine before it is asked. `model` is what it says itself, where the settings name none."""
+    vendor, model = vendor_of(part, one), one.model or model or registry.usual_model(part, one)
+    facts = facts_of(part, vendor, model, settings.models)
+    price = table.find(vendor, model, part)
+    local = one.kind in ("offline", "compatible")
+    return Candidate(
+        key=f"{one.name}/{model}" if model else one.name,
+        provider=one.name,
+        model=model,
+        part=part,
+        quality=facts.quality,
+        tools=facts.tools,
+        languages=facts.languages,
+        price=price,
+        free=local and price is None,
+        local=local,
+        shutdown_on=price.shutdown_on if price else "",
+        expected_ttft_s=facts.ttft_s,
+    )
 
 
 def identity_of(one: Chosen) -> str:
