@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     import aura.providers.openai.settings
     import aura.providers.router.settings
     import aura.providers.throttle
+    import aura.providers.tools.settings
     import aura.providers.xai.settings
     import aura.server.phone_settings
     import aura.server.settings
@@ -85,6 +86,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     breaker: aura.core.routing.breaker.BreakerSettings
     throttle: aura.providers.throttle.ThrottleSettings
     cache: aura.providers.cache.settings.CacheSettings
+    tools: aura.providers.tools.settings.ToolSettings
     openai: aura.providers.openai.settings.OpenAISettings
     compatible: aura.providers.openai.settings.CompatibleSettings
     xai: aura.providers.xai.settings.XaiSettings
@@ -125,12 +127,25 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     def chosen(self, part: Part) -> tuple[Chosen, ...]:
         """The same with their settings. Raises ConfigError for an engine that there is not."""
-        return tuple(choose(part, name, self, self.engines.servers) for name in self.candidates(part))
+        several = (choose(part, name, self, self.engines.servers) for name in self.candidates(part))
+        return tuple(self._with_preset(part, one) if one.kind == "compatible" else one for one in several)
+
+    def _with_preset(self, part: Part, one: Chosen) -> Chosen:
+        """What is known of the server takes the place of defaults."""
+        from aura.providers.openai.presets import with_preset
+        from aura.providers.openai.settings import CompatibleSettings
+
+        plain = CompatibleSettings()
+        changed = {name for name in plain.__struct_fields__ if getattr(one.settings, name) != getattr(plain, name)}
+        written = {key.partition(".")[2] for key in self.origins if key.startswith(f"{one.name}.")}
+        settings = with_preset(one.settings, frozenset(changed | written))
+        return msgspec.structs.replace(one, settings=settings, model=getattr(settings, f"{part}_model"))
 
     def secrets(self) -> tuple[str, ...]:
         """The texts of all keys that are set, for the log's scrubber."""
         values = [getattr(getattr(self, s.section), s.name) for s in settings().values()]
         values += [server.api_key for server in self.engines.servers.values()]
+        values += [server.token for server in self.tools.mcp.values()]
         return tuple(value.reveal() for value in values if isinstance(value, Secret) and value)
 
 

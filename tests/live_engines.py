@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import wraps
 from typing import Any
 
 import msgspec
@@ -68,8 +70,8 @@ async def engine(name: str, world: World | None = None, **changes: Any) -> Async
         yield kind.engine(settings, http), fakes
 
 
-async def say(hearing: LiveHearing, pcm: bytes, pace: float = 1.0) -> None:
-    """Feed as a microphone does; `pace` 0: all at once."""
+async def say(hearing: LiveHearing, pcm: bytes, pace: float = 0.5) -> None:
+    """Feed as a microphone does at `pace` 1, or sooner, since the fakes' clock is the audio; 0: all at once."""
     began = trio.current_time()
     for at in range(0, len(pcm), FRAME_BYTES):
         hearing.feed(pcm[at : at + FRAME_BYTES])
@@ -81,3 +83,25 @@ async def collect(hearing: LiveHearing, into: list[HearingEvent]) -> None:
     """All events."""
     async for event in hearing.events():
         into.append(event)  # noqa: PERF401
+
+
+def on_all(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Run a test for all engines at the same time, for it mostly waits; its argument `name` is the engine's."""
+
+    @wraps(test)
+    async def together(**others: Any) -> None:
+        async def one(name: str) -> None:
+            try:
+                await test(name=name, **others)
+            except Exception as error:
+                error.add_note(f"with {name}")
+                raise
+
+        async with trio.open_nursery() as nursery:
+            for name in KINDS:
+                nursery.start_soon(one, name)
+
+    signature = inspect.signature(test)
+    kept = [parameter for name, parameter in signature.parameters.items() if name != "name"]
+    together.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+    return together

@@ -20,7 +20,7 @@ from aura.session.setup import ReplySettings, Setup
 from aura.stages.think import ThinkSettings
 from aura.tools.replay.pipeline import replay
 from tests.script import Detector, Scene, stage
-from tests.test_tool_runs import Workshop, asks, call
+from tests.workshop import Workshop, asks, call
 
 QUESTION = "what time does the museum open"
 ANSWER = "It opens at nine. The last entry is at five."

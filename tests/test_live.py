@@ -10,16 +10,16 @@ from aura.core.errors import TimedOut
 from aura.core.ports import EagerEnd, Ended, Final, HearingEvent, Interim, Resumed
 from aura.providers.deepgram.nova import NovaDialect
 from tests.fakes.world import Pace, World
-from tests.live_engines import KINDS, WORLD, collect, engine, quiet, say, speech
+from tests.live_engines import KINDS, WORLD, collect, engine, on_all, quiet, say, speech
 
 ALL = pytest.mark.parametrize("name", KINDS)
 HELLO, BOTH = "hello there my friend", "hello there my friend and how are you today"
 
 
-@ALL
+@on_all
 async def test_the_words_are_there_soon_after_the_end(name: str) -> None:
     async with engine(name) as (recogniser, _), recogniser.open() as hearing:
-        await say(hearing, speech(0.8))
+        await say(hearing, speech(0.8), pace=1)
         ended_at = trio.current_time()
         transcript = await hearing.final()
         assert trio.current_time() - ended_at < 0.15
@@ -29,7 +29,7 @@ async def test_the_words_are_there_soon_after_the_end(name: str) -> None:
         assert await hearing.final() == transcript
 
 
-@ALL
+@on_all
 async def test_words_in_a_pause_then_all_of_them(name: str) -> None:
     async with engine(name) as (recogniser, fakes), recogniser.open() as hearing:
         await say(hearing, speech(0.6) + quiet(0.1))
@@ -42,7 +42,7 @@ async def test_words_in_a_pause_then_all_of_them(name: str) -> None:
     assert len(fakes.of("stt")) == 1
 
 
-@ALL
+@on_all
 async def test_what_was_worked_out_in_the_pause_is_the_answer_at_the_end(name: str) -> None:
     async with engine(name) as (recogniser, _), recogniser.open() as hearing:
         await say(hearing, speech(0.6) + quiet(0.1))
@@ -53,7 +53,7 @@ async def test_what_was_worked_out_in_the_pause_is_the_answer_at_the_end(name: s
         assert trio.current_time() - asked_at < (0.01 if KINDS[name].keyed else 0.15)
 
 
-@ALL
+@on_all
 async def test_opening_does_not_wait_and_no_audio_is_lost_before_the_connection(name: str) -> None:
     async with engine(name) as (recogniser, fakes):
         began = trio.current_time()
@@ -69,7 +69,7 @@ async def test_opening_does_not_wait_and_no_audio_is_lost_before_the_connection(
             assert sent.startswith(speech(0.7))
 
 
-@ALL
+@on_all
 async def test_interim_words_come_while_the_user_speaks(name: str) -> None:
     events: list[HearingEvent] = []
     async with engine(name) as (recogniser, _), recogniser.open() as hearing, trio.open_nursery() as nursery:
@@ -84,7 +84,7 @@ async def test_interim_words_come_while_the_user_speaks(name: str) -> None:
     assert events[-1].text == HELLO
 
 
-@ALL
+@on_all
 async def test_forcing_the_end_is_enough_to_get_the_last_words(name: str) -> None:
     async with engine(name) as (recogniser, _), recogniser.open() as hearing:
         await say(hearing, speech(0.6))
@@ -97,14 +97,14 @@ async def test_forcing_the_end_is_enough_to_get_the_last_words(name: str) -> Non
         assert trio.current_time() - asked_at < 0.02
 
 
-@ALL
+@on_all
 async def test_nothing_fed_nothing_said(name: str) -> None:
     async with engine(name) as (recogniser, _), recogniser.open() as hearing:
         assert (await hearing.so_far()).text == ""
         assert (await hearing.final()).text == ""
 
 
-@ALL
+@on_all
 async def test_a_cough_has_no_words_and_is_no_failure(name: str) -> None:
     world = World(heard=lambda _: "")
     async with engine(name, world) as (recogniser, _), recogniser.open() as hearing:
@@ -113,7 +113,7 @@ async def test_a_cough_has_no_words_and_is_no_failure(name: str) -> None:
         assert (await hearing.final()).text == ""
 
 
-@ALL
+@on_all
 async def test_leaving_closes_the_connection_at_once(name: str) -> None:
     async with engine(name) as (recogniser, fakes):
         async with recogniser.open() as hearing:
@@ -125,7 +125,7 @@ async def test_leaving_closes_the_connection_at_once(name: str) -> None:
         assert seen.close_code == 1000
 
 
-@ALL
+@on_all
 async def test_a_cancelled_wait_does_not_harm_the_next(name: str) -> None:
     world = World(**WORLD, pace=Pace(hear_s=0.15))
     async with engine(name, world) as (recogniser, _), recogniser.open() as hearing:
@@ -148,7 +148,7 @@ async def test_tentative_words_are_taken_when_the_last_ones_come_too_late(name: 
         assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["stt.final_late"]
 
 
-@ALL
+@on_all
 async def test_without_any_words_the_engine_has_failed_when_it_is_late(name: str) -> None:
     world = World(words_per_s=0.001, pace=Pace(hear_s=5.0))
     async with engine(name, world) as (recogniser, _), recogniser.open() as hearing:
@@ -168,7 +168,7 @@ async def test_what_does_not_fit_into_the_buffer_is_dropped_and_logged_once(name
         assert 0.49 <= len(fakes.of("stt")[0].audio) / 2 / rate_hz < 0.75
 
 
-@ALL
+@on_all
 async def test_a_hundred_events_without_a_reader_cost_a_few(name: str) -> None:
     world = World(heard=("word " * 150,), words_per_s=400.0)
     async with engine(name, world) as (recogniser, _), recogniser.open() as hearing:
@@ -200,6 +200,15 @@ async def test_flux_thinks_aloud_about_the_end_of_the_turn() -> None:
     assert kinds == [EagerEnd, Resumed, EagerEnd, Ended]
 
 
+async def test_flux_hears_the_silence_after_the_words_and_not_between_them() -> None:
+    async with engine("flux") as (recogniser, fakes), recogniser.open() as hearing:
+        await say(hearing, speech(0.1), pace=0)
+        await trio.sleep(0.4)
+        heard = bytes(fakes.of("stt")[0].audio)
+    assert heard.startswith(speech(0.1))
+    assert heard[len(speech(0.1)) :] == quiet(0.24)
+
+
 async def test_flux_is_told_where_it_has_no_say() -> None:
     async with engine("flux", eot_threshold=0.9, eager_eot_threshold=None) as (recogniser, fakes):
         async with recogniser.open() as hearing:
@@ -208,6 +217,16 @@ async def test_flux_is_told_where_it_has_no_say() -> None:
         (seen,) = fakes.of("stt")
         assert [message["type"] for message in seen.messages] == ["ForceEndTurn", "CloseStream"]
         assert "eager_eot_threshold" not in seen.query
+
+
+async def test_xai_is_given_silence_in_a_pause_so_that_it_makes_up_its_mind() -> None:
+    async with engine("xai") as (recogniser, _), recogniser.open() as hearing:
+        await say(hearing, speech(0.6))
+        asked_at = trio.current_time()
+        assert (await hearing.so_far()).text == HELLO
+        assert trio.current_time() - asked_at < 0.2
+        seen = [await anext(hearing.events()) for _ in range(2)]
+        assert seen == [Interim(HELLO), Final(HELLO)]
 
 
 async def test_nova_keeps_the_connection_in_a_long_pause(monkeypatch: pytest.MonkeyPatch) -> None:

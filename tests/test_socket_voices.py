@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NamedTuple
 
 import pytest
+import structlog
 import trio
 
 from aura.core import errors
@@ -303,3 +304,87 @@ async def test_leaving_the_engine_in_mid_sentence_ends_everything(voice: str) ->
                 scope.cancel()
 
             await run(cancel)
+
+
+@pytest.mark.parametrize("voice", ["elevenlabs", "xai"])
+@pytest.mark.parametrize("oddity", ["", "other_spelling"])
+async def test_words_are_timed(voice: str, oddity: str) -> None:
+    async with speaking(voice) as (engine, fakes):
+        if oddity:
+            fakes.fault("tts", oddity)
+        words = [word for chunk in await said(engine) for word in chunk.words]
+        letter_s = round(fakes.world.seconds_of(TEXT), 2) / len(TEXT)
+        assert [TEXT[word.start : word.end] for word in words] == TEXT.split()
+        off_s = 0.12  # the fakes' pieces of audio and of text do not end together
+        assert all(word.begin_s == pytest.approx(word.start * letter_s, abs=off_s) for word in words)
+        assert all(word.end_s == pytest.approx(word.end * letter_s, abs=off_s) for word in words)
+
+
+async def test_contexts_that_elevenlabs_never_confirms_cost_one_socket_and_no_sentence() -> None:
+    async with speaking("elevenlabs", close_timeout_s=0.2) as (engine, fakes):
+        fakes.fault("tts", "no_final")
+        for _ in range(9):
+            assert pcm(await said(engine)) == spoken(fakes, TEXT)
+        assert all(one.close_code in (None, 1000) for one in fakes.of("tts"))
+        await trio.sleep(0.4)
+        assert engine.pool.sockets == 0, "all of them were given up"
+
+
+async def test_what_elevenlabs_refuses_over_this_socket_is_said_plainly() -> None:
+    async with speaking("elevenlabs", tts_model="eleven_v3") as (engine, _):
+        with pytest.raises(errors.ProviderError, match="eleven_v3"):
+            await said(engine)
+
+
+async def test_a_model_that_rewords_is_noticed() -> None:
+    async with speaking("openai") as (engine, fakes):
+        fakes.fault("tts", "rewords")
+        with structlog.testing.capture_logs() as lines:
+            await said(engine)
+        assert [line["event"] for line in lines if line["log_level"] == "warning"] == ["tts.reworded"]
+        fakes.clear()
+        with structlog.testing.capture_logs() as lines:
+            await said(engine, SpeechRequest(TEXT, "echo"))
+        assert [line for line in lines if line["log_level"] == "warning"] == []
+        assert engine.left.tokens == pytest.approx(0.975)
+
+
+async def test_openai_sessions_read_aloud_and_belong_to_one_voice() -> None:
+    async with speaking("openai", tts_instructions="Calmly.") as (engine, fakes):
+        await said(engine, SpeechRequest(TEXT, "echo", 1.25))
+        await said(engine, SpeechRequest(TEXT, "unknown"))
+        first, second = fakes.of("tts")
+        update, create = first.messages
+        assert update["session"]["audio"]["output"] == {
+            "format": {"type": "audio/pcm", "rate": 24_000},
+            "voice": "echo",
+            "speed": 1.25,
+        }
+        assert "verbatim" in update["session"]["instructions"]
+        assert update["session"]["instructions"].endswith("Calmly.")
+        assert create["response"]["conversation"] == "none"
+        assert create["response"]["input"][0]["content"] == [{"type": "input_text", "text": TEXT}]
+        assert second.messages[0]["session"]["audio"]["output"]["voice"] == "alloy"
+        assert first.query == {"model": "gpt-realtime-2.1-mini"}
+
+
+async def test_xai_sockets_say_what_was_chosen() -> None:
+    async with speaking("xai", tts_language="de", tts_rate_hz=16_000, tts_latency=1) as (engine, fakes):
+        chunks = await said(engine, SpeechRequest(TEXT, "ara", 1.2))
+        assert {chunk.rate_hz for chunk in chunks} == {16_000}
+        assert fakes.of("tts")[0].query == {
+            "voice": "ara", "language": "de", "codec": "pcm", "sample_rate": "16000", "speed": "1.2",
+            "optimize_streaming_latency": "1", "with_timestamps": "true",
+        }  # fmt: skip
+        assert fakes.of("tts")[0].messages == [{"type": "text.delta", "delta": TEXT}, {"type": "text.done"}]
+
+
+@every_voice
+async def test_old_sockets_are_replaced_between_sentences(voice: str) -> None:
+    age = {"tts_socket_age_s": 0.2} if voice == "xai" else {"socket_age_s": 0.2}
+    async with speaking(voice, **age) as (engine, fakes):
+        for _ in range(3):
+            assert pcm(await said(engine)) == spoken(fakes, TEXT)
+            await trio.sleep(0.25)
+        assert len(fakes.of("tts")) == 3
+        assert [one.close_code for one in fakes.of("tts")] == [1000] * 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,98 +12,13 @@ from trio.testing import MockClock
 
 from aura.core import events as ev
 from aura.core.errors import ProviderError, StreamCut
-from aura.core.ports import Message, ToolCall
-from aura.providers.tools.registry import Toolbox, ToolFault, tool
-from aura.session.setup import ReplySettings, Setup
+from aura.core.ports import ToolCall
+from aura.providers.tools.registry import Toolbox, tool
+from aura.session.setup import Setup
 from aura.stages.think import ThinkSettings
 from aura.tools.replay.pipeline import replay
 from tests.script import Detector, Scene, stage
-
-QUIET = ThinkSettings(filler_after_s=0)
-"""Without fillers."""
-LATE_VOICE = Setup(ReplySettings(draft_depth="llm"), QUIET)
-"""Drafts make no audio, so that the voice fails when the tool runs already."""
-
-
-class Workshop:
-    """Tools whose runs can be looked at."""
-
-    def __init__(self) -> None:
-        self.begun: list[tuple[str, float]] = []
-        self.ended: list[str] = []
-        self.most = self._now = 0
-        self.box = Toolbox(
-            tool(self.look_up), tool(deadline_s=20, finishes=True)(self.book), tool(self.fail), tool(self.refuse),
-            tool(deadline_s=2.0)(self.dawdle), tool(repeats=True)(self.roll),
-        )  # fmt: skip
-
-    async def _work(self, name: str, seconds: float) -> None:
-        self.begun.append((name, trio.current_time()))
-        self._now += 1
-        self.most = max(self.most, self._now)
-        try:
-            await trio.sleep(seconds)
-        finally:
-            self._now -= 1
-        self.ended.append(name)
-
-    async def look_up(self, what: str, seconds: float = 1.0) -> str:
-        """Look something up."""
-        await self._work(what, seconds)
-        return f"{what}: found"
-
-    async def book(self, what: str, seconds: float = 3.0) -> str:
-        """Book something, to the end."""
-        await self._work(what, seconds)
-        return f"{what}: booked"
-
-    async def fail(self) -> str:
-        """Break."""
-        raise RuntimeError("broken")
-
-    def refuse(self) -> str:
-        """Refuse."""
-        raise ToolFault("Not on Sundays.")
-
-    async def dawdle(self) -> str:
-        """Take too long."""
-        await self._work("dawdle", 100)
-        return "too late"
-
-    def roll(self) -> str:
-        """Roll a die."""
-        self.begun.append(("roll", trio.current_time()))
-        return f"roll {len(self.begun)}"
-
-
-def call(name: str, ident: str = "call_1", **arguments: Any) -> ToolCall:
-    return ToolCall(ident, name, json.dumps(arguments))
-
-
-def results(scene: Scene, request: int) -> list[str]:
-    """The results that the model was shown in a request, in order."""
-    return [m.text for m in scene.chat.requests[request].messages if m.role == "tool"]
-
-
-def proper(messages: tuple[Message, ...]) -> bool:
-    """Every call is followed by its results, and nothing else is a result: what engines demand."""
-    waiting: list[str] = []
-    for message in messages:
-        if message.role == "tool":
-            if not waiting or waiting.pop(0) != message.tool_call_id:
-                return False
-        elif waiting:
-            return False
-        waiting += [called.id for called in message.tool_calls]
-    return not waiting
-
-
-async def asks(scene: Scene, text: str = "what is the news") -> None:
-    await scene.user.says(1.0, text)
-    turns = scene.names().count("TurnEnded")
-    while scene.names().count("TurnEnded") == turns:
-        await scene.user.silent(0.02)
-    await scene.user.silent(0.3)
+from tests.workshop import LATE_VOICE, QUIET, Workshop, asks, call, interrupt, proper, results
 
 
 async def test_calls_of_one_answer_run_side_by_side_and_their_results_come_in_order(autojump_clock: MockClock) -> None:
@@ -167,11 +81,6 @@ async def test_a_function_that_was_not_offered_is_not_run(autojump_clock: MockCl
         await scene.user.until("idle")
         assert not shop.begun
         assert results(scene, -1) == ["There is no tool 'look_up' that you may call."]
-
-
-async def interrupt(scene: Scene, text: str = "no stop, tell me something else") -> None:
-    await scene.user.says(1.2, text)
-    await scene.user.until("speaking")
 
 
 async def test_an_interruption_cancels_what_is_running_and_the_next_turn_hears_nothing_of_it(
@@ -322,6 +231,35 @@ async def test_words_before_a_call_are_spoken_while_it_runs(autojump_clock: Mock
         assert scene.tts.said == ["Good.", "I look it up."]
         await scene.user.until("idle")
         assert scene.history()[-1] == ("assistant", "Good.  I look it up. There it is.")
+
+
+async def test_words_of_a_reply_that_is_read_are_shown_before_and_after_the_call(autojump_clock: MockClock) -> None:
+    answers = [["I look it up.", call("look_up", what="x", seconds=6)], "There it is."]
+    async with stage(answers, tools=Workshop().box, options={"output_modalities": ["text"]}) as scene:
+        await asks(scene)
+        await scene.user.silent(2.0)
+        assert [m["delta"] for m in scene.messages("response.output_text.delta")] == ["I look it up. "]
+        await scene.user.until("idle")
+        shown = "".join(m["delta"] for m in scene.messages("response.output_text.delta"))
+        assert shown.strip() == "I look it up.  There it is."
+        assert not [fact for fact in scene.facts if isinstance(fact.event, ev.FillerSaid)]
+
+
+async def test_a_tool_that_will_not_stop_is_not_listened_to(autojump_clock: MockClock) -> None:
+    @tool
+    async def stubborn() -> str:
+        """Go on whatever happens."""
+        with trio.CancelScope(shield=True):
+            await trio.sleep(5)
+        return "too late"
+
+    async with stage([[call("stubborn")], "Else."], tools=Toolbox(stubborn), setup=Setup(think=QUIET)) as scene:
+        await asks(scene)
+        await interrupt(scene)
+        await scene.user.silent(8.0)
+        late = scene.fact(ev.ToolFinished)
+        assert (late.event.outcome, late.step.verdict) == ("cancelled", "late")  # type: ignore[attr-defined]
+        assert "too late" not in str(scene.session.dialogue.messages())
 
 
 async def test_a_conversation_that_ends_leaves_nothing_running(autojump_clock: MockClock) -> None:

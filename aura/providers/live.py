@@ -8,7 +8,6 @@ somewhere else, is the router's matter: it keeps the audio.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -16,17 +15,16 @@ import structlog
 import trio
 
 from aura.core.errors import ProviderError, TimedOut
-from aura.core.ports import HearingEvent, Interim, LiveHearing, Transcript
+from aura.core.ports import HearingEvent, LiveHearing, Transcript
 from aura.providers.background import background
 from aura.providers.http import Endpoint
 from aura.providers.live_dialect import BYTES_PER_S, Dialect, Wire
 from aura.providers.live_settings import LiveSettings
+from aura.providers.notices import Notices
 from aura.providers.openai.errors import from_status
 from aura.providers.ws import Refusal, Ws, WsLimits, connect
 
 log = structlog.get_logger()
-NOTICES = 64
-"""Events that are kept for a reader who is late or never comes; tentative words replace each other."""
 GOOD_ENDS = (1000, 1005)
 
 
@@ -78,43 +76,6 @@ class Line:
                 yield utterance
         finally:
             utterance.notices.end()
-
-
-class Notices:
-    """Events on their way to one reader, who may be late: newer tentative words replace older ones."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[HearingEvent] = deque(maxlen=NOTICES)
-        self._over = False
-        self._error: ProviderError | None = None
-        self._news = trio.Event()
-
-    def put(self, event: HearingEvent) -> None:
-        """The next one."""
-        if self._waiting and isinstance(event, Interim) and isinstance(self._waiting[-1], Interim):
-            self._waiting.pop()
-        self._waiting.append(event)
-        self._news.set()
-
-    def end(self, error: ProviderError | None = None) -> None:
-        """There will be no more; the error, if any, is raised to the reader."""
-        if not self._over:
-            self._over, self._error = True, error
-            self._news.set()
-
-    def __aiter__(self) -> Notices:
-        return self
-
-    async def __anext__(self) -> HearingEvent:
-        while not self._waiting:
-            if self._over:
-                await trio.lowlevel.checkpoint()
-                if self._error is not None:
-                    raise self._error
-                raise StopAsyncIteration
-            self._news = trio.Event()
-            await self._news.wait()  # bounded: the utterance ends it
-        return self._waiting.popleft()
 
 
 class Utterance:

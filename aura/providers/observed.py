@@ -154,9 +154,11 @@ class Stream(Generic[M]):
         inner: AbstractAsyncContextManager[AsyncIterator[M]],
         watch: Watch,
         begin: Callable[[], Account],
-        note: Callable[[Account, M], tape.Outcome],
+        note: Callable[[M], tape.Outcome],
+        learn: Callable[[Account, M], None],
     ) -> None:
-        self._inner, self._watch, self._begin, self._note = inner, watch, begin, note
+        self._inner, self._watch, self._begin = inner, watch, begin
+        self._note, self._learn = note, learn
 
     async def __aenter__(self) -> AsyncIterator[M]:
         account = self._account = self._begin()
@@ -172,9 +174,9 @@ class Stream(Generic[M]):
         return self
 
     async def __anext__(self) -> M:
-        account, note = self._account, self._note
-        item = await self._watch.seam.seam(self._following, lambda item: note(account, item))
-        account.item()
+        item = await self._watch.seam.seam(self._following, self._note)
+        self._account.item()
+        self._learn(self._account, item)
         return item
 
     def _following(self) -> Awaitable[M]:
@@ -204,15 +206,14 @@ class ObservedChat:
             last = request.messages[-1].text if request.messages else ""
             return self.watch.call("chat", self.name, request_digest(request), last)
 
-        return Stream(self.inner.reply(request), self.watch, begin, self._note)
+        return Stream(self.inner.reply(request), self.watch, begin, tape.Item, self._learn)
 
     @staticmethod
-    def _note(account: Account, item: ChatItem) -> tape.Outcome:
+    def _learn(account: Account, item: ChatItem) -> None:
         if isinstance(item, Finished):
             counts = {"input_tokens": item.input_tokens, "output_tokens": item.output_tokens}
             account.know(**counts, cached_tokens=item.cached_tokens, cost_usd=item.cost_usd)
             account.served(item.served_by)
-        return tape.Item(item)
 
 
 class ObservedTts:
@@ -228,14 +229,13 @@ class ObservedTts:
         def begin() -> Account:
             return self.watch.call("tts", self.name, request_digest(request), request.text, chars=len(request.text))
 
-        def note(account: Account, chunk: SpeechChunk) -> tape.Outcome:
+        def learn(account: Account, chunk: SpeechChunk) -> None:
             nonlocal seconds
             seconds += len(chunk.pcm) / 2 / chunk.rate_hz
             account.know(audio_s=round(seconds, 3))
             account.served(chunk.served_by)
-            return tape.RawSound(chunk)
 
-        return Stream(self.inner.speak(request), self.watch, begin, note)
+        return Stream(self.inner.speak(request), self.watch, begin, tape.RawSound, learn)
 
 
 def request_digest(request: ChatRequest | SpeechRequest) -> str:

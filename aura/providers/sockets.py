@@ -185,15 +185,11 @@ class Link(ABC):
     async def run(self) -> None:
         """Receive until the engine hangs up. Raises the error for that."""
         while True:
-            message: str | bytes | None = None
             with trio.CancelScope(deadline=self._look_at) as self._patience:
-                message = await self.ws.receive()
-            self._patience = None
-            if message is not None:
-                self.take(message)
-            else:
-                self._look_at = math.inf
-                self.overdue(trio.current_time())
+                while True:
+                    self.take(await self.ws.receive())
+            self._look_at = math.inf
+            self.overdue(trio.current_time())
 
 
 L = TypeVar("L", bound=Link)

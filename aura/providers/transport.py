@@ -137,6 +137,8 @@ class Connection:
 
     def __init__(self, tcp: trio.SocketStream, stream: trio.abc.Stream, deadlines: Deadlines) -> None:
         self._tcp, self._stream, self._deadlines = tcp, stream, deadlines
+        self._take = tcp.socket.recv if stream is tcp else stream.receive_some
+        """Straight from the socket where there is no TLS: what `SocketStream` adds costs 5 µs."""
         self.idle_since = 0.0
         self.waits_until = self.looked_at = math.inf
         self._expired = False
@@ -157,8 +159,8 @@ class Connection:
         if deadline < self.looked_at:
             self._deadlines.watch(self)
         try:
-            return bytes(await self._stream.receive_some(READ_BYTES))
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            return bytes(await self._take(READ_BYTES))
+        except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
             if self._expired:
                 raise httpx.ReadTimeout("the engine is silent") from error
             raise httpx.ReadError("the connection broke") from error

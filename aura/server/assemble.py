@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,7 +16,8 @@ import structlog
 import trio
 
 from aura.config import Config
-from aura.core.ports import Kit
+from aura.core.ports import Kit, ToolBox
+from aura.core.routing.status import ProviderReport
 from aura.core.voices import known_voices
 from aura.core.wire import faults
 from aura.core.wire.ids import id_source
@@ -27,11 +27,15 @@ from aura.observe.metrics import Metrics
 from aura.observe.otel import open_spans
 from aura.observe.stalls import PassWatch, log_stall
 from aura.providers import registry
+from aura.providers.cache.replies import open_reply_cache
+from aura.providers.cache.voice import open_voice_cache, own_sentences
 from aura.providers.http import open_http
 from aura.providers.observed import observed
 from aura.providers.offline import vad
 from aura.providers.phone_calls import PhoneCalls
 from aura.providers.router.opening import Means, Router, open_router
+from aura.providers.router.report import board_report
+from aura.providers.tools.opening import open_tools
 from aura.server.auth import Gate, check_reach
 from aura.server.books import Books, Library
 from aura.server.budget import Budget
@@ -45,6 +49,7 @@ from aura.server.operator import link, operator_key
 from aura.server.phone_access import Vendor, check_call, vendor_of
 from aura.server.phones import NotTaken, Phones
 from aura.server.principal import Principal
+from aura.server.providers_api import cache_counts, provider_routes
 from aura.server.realtime_api import models_of, realtime_routes
 from aura.server.resume import NO_RETURN, Attached, Lines, SocketLine, said_played
 from aura.server.sessions import session_routes
@@ -78,7 +83,13 @@ async def open_engines(config: Config, health: Health, metrics: Metrics) -> Asyn
         chosen = {part: config.chosen(part) for part in registry.ENGINES}
         spare = registry.choose("tts", "offline", config, {})
         spent = config.storage.data_dir / "spent.json"
-        means = Means(config.router, today, config.throttle, config.breaker, metrics, spent)
+        told = [config.assistant.apology, config.session.greeting, config.router.budget_notice, *config.think.fillers]
+        own = own_sentences(told, config.sentences)
+        voices = await stack.enter_async_context(
+            open_voice_cache(config.cache, config.storage.data_dir, own.__contains__, metrics)
+        )
+        replies = await stack.enter_async_context(open_reply_cache(config.cache, metrics))
+        means = Means(config.router, today, config.throttle, config.breaker, voices, replies, metrics, spent)
         router = await stack.enter_async_context(open_router(chosen, spare, http, means))
         for line in router.board.all():
             if ready := getattr(line.engine, "why_not_ready", None):
@@ -94,11 +105,19 @@ def today() -> str:
 class House:
     """All conversations of the process share this."""
 
-    def __init__(self, config: Config, router: Router, library: Library, phones: Phones, nursery: trio.Nursery) -> None:
-        self.config, self.router, self.library, self.phones, self.nursery = config, router, library, phones, nursery
+    def __init__(
+        self,
+        config: Config,
+        router: Router,
+        toolbox: ToolBox,
+        library: Library,
+        phones: Phones,
+        nursery: trio.Nursery,
+    ) -> None:
+        self.config, self.router, self.toolbox, self.library = config, router, toolbox, library
+        self.phones, self.nursery = phones, nursery
         self.sections = sections_of(config)
         self.lines = Lines(config.server.resume_grace_s, 2 * config.server.conversations_max)
-        self.toolbox = import_module("aura.providers.tools.builtin").default_toolbox()
 
     async def hold(self, socket: Socket, request: Request) -> None:
         """One connection, to its end: of a new conversation, or of one that goes on."""
@@ -128,7 +147,7 @@ class House:
         """The engines of one conversation."""
         engines = self.router.engines(who.ident, who.query.get("tenant", ""))
         detector = partial(vad.make_detector, self.config.vad)
-        return Kit(engines.stt, engines.chat, engines.tts, self.router.spare, detector, self.toolbox)
+        return Kit(engines.stt, engines.chat, engines.tts, engines.backup_tts, detector, self.toolbox)
 
     def routes(self, gate: Gate) -> Sequence[BaseRoute]:
         """The REST side of the protocol."""
@@ -141,7 +160,13 @@ class House:
                 raise faults.unknown_voice(session.voice, voices, "session.audio.output.voice")
             return session
 
-        return realtime_routes(gate, self.config.server, describe, models_of(self.config.chosen("chat")[0].model))
+        def report() -> ProviderReport:
+            return board_report(self.router.board, cache_counts(self.library.metrics))
+
+        return [
+            *provider_routes(report),
+            *realtime_routes(gate, self.config.server, describe, models_of(self.config.chosen("chat")[0].model)),
+        ]
 
     async def _conversation(self, line: SocketLine, who: Who, path: str) -> None:
         """A conversation whose connections come and go."""
@@ -249,12 +274,14 @@ async def serve(config: Config, *, task_status: trio.TaskStatus[int] = trio.TASK
         open_journals(config.storage) as journals,
         open_recordings(config.recording, config.storage.data_dir) as recordings,
         open_engines(config, health, metrics) as router,
+        open_tools(config.tools) as toolbox,
         open_spans(config.otel) as spans,
         open_http(config.http) as http,
         trio.open_nursery() as nursery,
     ):
         phones = Phones(config.phone, config.session.greeting, PhoneCalls(http, config.phone.api_timeout_s))
-        house = House(config, router, Library(config, journals, recordings, spans, metrics), phones, nursery)
+        library = Library(config, journals, recordings, spans, metrics)
+        house = House(config, router, toolbox, library, phones, nursery)
         await nursery.start(drain_on_signal, drain, server.drain_grace_s, server.drain_close)
         await nursery.start(gate.watch)
         nursery.start_soon(router.watch)

@@ -10,7 +10,7 @@ import trio
 from aura.core import events as ev
 from aura.core.data import Phrase
 from aura.stages.playout import Gate
-from aura.stages.think import STANDS_ALONE
+from aura.stages.think import BREAKS_OFF, STANDS_ALONE
 
 
 async def display(
@@ -24,7 +24,7 @@ async def display(
     index = 0
     with words:
         async for delta in words:
-            if delta == STANDS_ALONE:
+            if delta in (STANDS_ALONE, BREAKS_OFF):
                 continue
             await gate.wait_open()
             if not index:

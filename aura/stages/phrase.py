@@ -9,7 +9,7 @@ import trio
 from aura.core.data import Phrase
 from aura.core.sentences import Sentence, SentenceSplitter
 from aura.stages.filler import Filler
-from aura.stages.think import STANDS_ALONE
+from aura.stages.think import BREAKS_OFF, STANDS_ALONE
 
 
 async def phrase(
@@ -40,6 +40,8 @@ async def phrase(
             if delta is None:
                 text = filler.take() if filler else ""
                 await send([Sentence(text, text)], is_filler=True)
+            elif delta == BREAKS_OFF:
+                await send(splitter.break_off())
             else:
                 await send(splitter.finish() if delta == STANDS_ALONE else splitter.push(delta))
         await send(splitter.finish())

@@ -14,6 +14,8 @@ from aura.core.ports import ChatModel, ChatRequest, Finished, Message, TextDelta
 
 STANDS_ALONE = ""
 """Among the words of a reply: what came before it is complete, and is to be spoken though nothing follows yet."""
+BREAKS_OFF = "\x18"
+"""The same: what came since the last full sentence is not to be spoken."""
 
 
 class ThinkSettings(msgspec.Struct, frozen=True):
@@ -72,6 +74,8 @@ async def think(
             tools = request.tools if round_no < settings.tool_rounds else ()
             asked = msgspec.structs.replace(request, tools=tools)
             calls, said, end = await _ask(asked, voice, model, settings, tell, reply)
+            if end.reason == "content_filter":
+                await voice.break_off()
             finished(asked, end, said)
             if not calls or round_no == settings.tool_rounds:
                 return
@@ -110,6 +114,12 @@ class _Voice:
         if self._open:
             await self._words.send(STANDS_ALONE)
             self._open, self._paused = False, True
+
+    async def break_off(self) -> None:
+        """The engine has stopped the answer in the middle of what it does not allow."""
+        if self._open:
+            await self._words.send(BREAKS_OFF)
+            self._open = False
 
 
 async def _results(calls: list[ToolCall], offered: set[str], functions: Functions) -> list[Message]:

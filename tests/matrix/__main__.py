@@ -1,4 +1,5 @@
-"""What a caller hears when a provider fails: {STT, LLM, TTS} x 12 faults, each with a living second provider.
+"""What a caller hears when a provider fails: {STT, LLM, TTS} x 12 faults, each with a living second provider
+(recognisers and voices over HTTP and over WebSockets).
 
     python -m tests.matrix                      all cells, about four minutes; exit code 1 when the goal is missed
     python -m tests.matrix --only chat=cut      one of them
@@ -16,34 +17,44 @@ import argparse
 import json
 import math
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import httpx
 import trio
 
 from aura.tools.recordings import shipped
 from tests.fakes.server import Fakes, serve_fakes
-from tests.fakes.world import Messages, Pace, Spread, World
+from tests.fakes.world import Messages, Pace, Spread, World, text_of
 from tests.matrix.caller import RATE_HZ, Turn, talk
 
 FAULTS = (
     "refused", "silent", "unauthorized", "rate_limited", "quota", "error_500", "bad_gateway", "cut", "drip", "stall",
     "malformed", "empty",
 )  # fmt: skip
-KINDS = ("stt", "chat", "tts")
+ENGINES = {
+    "stt": ("stt", "openai,xai"),
+    "stt-live": ("stt", "deepgram,xai"),
+    "chat": ("chat", "openai,xai"),
+    "tts": ("tts", "elevenlabs-http,openai"),
+    "tts-ws": ("tts", "elevenlabs,openai"),
+}
+"""What fails in each row of the matrix: a part and its engines; the others have the first engines of their part."""
 VENDORS = ("openai", "xai", "deepgram", "elevenlabs")
 GOAL_S, SHARE = 1.5, 0.99
 CLIPS = ("ask_time", "thanks", "ask_time", "right", "ask_time")
 """What the caller says. In the first turn all is well."""
+ASKED = "what is the time"
 PACE = Pace(Spread(0.25, 0.5), 0.006, Spread(0.12, 0.25), Spread(0.1, 0.2), 0.01)
 
 
@@ -53,6 +64,8 @@ class Row:
 
     kind: str
     fault: str
+    vendor: str = ""
+    """Whose fault it is: of the one who did it in the turn in which all was well."""
     silence_s: list[float] = field(default_factory=list)
     """Of each turn with the fault."""
     said: list[str] = field(default_factory=list)
@@ -66,7 +79,7 @@ class Row:
 
 def answer(messages: Messages) -> str:
     """Depends on the turn, so that an answer that is given twice is seen."""
-    number = sum(message["role"] == "user" for message in messages)
+    number = sum(message["role"] == "user" and ASKED in text_of(message) for message in messages)
     return f"This is the answer with the number {number}. It has a second sentence, which is a little longer. Done."
 
 
@@ -84,13 +97,15 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def server(fakes: Fakes, folder: Path) -> AsyncIterator[str]:
+async def server(fakes: Fakes, folder: Path, kind: str) -> AsyncIterator[str]:
     """`aura serve` with two providers for everything."""
     port = free_port()
+    engines = {part: ENGINES[part][1] for part in ("stt", "chat", "tts")} | dict([ENGINES[kind]])
     options = [
         *(f"{name}.base_url={fakes.url(name)}" for name in VENDORS),
         *(f"{name}.api_key=key-of-{name}" for name in VENDORS),
-        "engines.stt=openai,xai", "engines.chat=openai,xai", "engines.tts=openai,elevenlabs",
+        *(f"engines.{part}={names}" for part, names in engines.items()),
+        "elevenlabs.socket_idle_s=0.2",  # or a socket from before the fault would be used
         f"server.port={port}", f"storage.data_dir={folder}", "logs.format=json",
     ]  # fmt: skip
     command = [sys.executable, "-m", "aura", "serve", *(part for option in options for part in ("--set", option))]
@@ -121,20 +136,37 @@ async def ready(client: httpx.AsyncClient, port: int) -> bool:
         return False
 
 
-async def cell(kind: str, fault: str) -> Row:
+async def cell(kind: str, fault: str, keep: Path | None) -> Row:
     """One conversation with this fault."""
     row = Row(kind, fault)
-    world = World(says=answer, heard=lambda sound: "what is the time" if sound.seconds > 0.3 else "", pace=PACE)
+    world = World(says=answer, heard=lambda sound: ASKED if sound.seconds > 0.1 else "", pace=PACE)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        async with serve_fakes(world, *VENDORS) as fakes, server(fakes, folder) as url:
+        async with serve_fakes(world, *VENDORS) as fakes, server(fakes, folder, kind) as url:
             good = await talk(url, [spoken(CLIPS[0])])
             if fault != "none":
-                fakes.fault(kind, fault, vendor="openai")
+                row.vendor = served(folder / "log", ENGINES[kind][0])
+                fakes.fault(ENGINES[kind][0], fault, vendor=row.vendor)
             turns = await talk(url, [spoken(clip) for clip in CLIPS[1:]])
         judge(row, turns)
         read_log(row, folder / "log", len(good) + len(turns))
+        if keep is not None:
+            keep.mkdir(parents=True, exist_ok=True)
+            shutil.copy(folder / "log", keep / f"{kind}-{fault}.log")
     return row
+
+
+def served(log: Path, kind: str) -> str:
+    """Who did it in the turn in which all was well: the router's own choice."""
+    calls = [line for line in lines_of(log) if line.get("event") == "provider.call" and line["part"] == kind]
+    return str(calls[-1]["provider"]).partition("-")[0]
+
+
+def lines_of(log: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a log."""
+    for line in log.read_bytes().splitlines():
+        with suppress(ValueError):
+            yield json.loads(line)
 
 
 def judge(row: Row, turns: list[Turn]) -> None:
@@ -142,7 +174,7 @@ def judge(row: Row, turns: list[Turn]) -> None:
     for number, turn in enumerate(turns, 1):
         row.silence_s.append(round(turn.silence_s, 3))
         row.said += turn.texts
-        expected = answer([{"role": "user", "content": ""}] * number)
+        expected = answer([{"role": "user", "content": ASKED}] * number)
         heard = " ".join(" ".join(turn.texts).split())
         if turn.hung:
             row.wrong.append(f"turn {number} hangs")
@@ -155,12 +187,12 @@ def judge(row: Row, turns: list[Turn]) -> None:
 def read_log(row: Row, log: Path, turns: int) -> None:
     """What was tried, and what it cost."""
     tried: Counter[str] = Counter()
-    for line in log.read_bytes().splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if entry.get("event") == "provider.attempt" and entry["part"] == row.kind and entry["outcome"] != "cancelled":
+    for entry in lines_of(log):
+        if (
+            entry.get("event") == "provider.attempt"
+            and entry["part"] == ENGINES[row.kind][0]
+            and entry["outcome"] != "cancelled"
+        ):
             tried[f"{entry['why']} {entry['provider']}: {entry['outcome']}"] += 1
         if entry.get("event") == "conversation.spent":
             row.cost_usd += entry["usd"] / turns
@@ -169,7 +201,7 @@ def read_log(row: Row, log: Path, turns: int) -> None:
 
 async def run(asked: argparse.Namespace) -> int:
     """All cells, a few at a time."""
-    wanted = [("chat", "none"), *((kind, fault) for kind in KINDS for fault in FAULTS)]
+    wanted = [("chat", "none"), *((kind, fault) for kind in ENGINES for fault in FAULTS)]
     if asked.only:
         wanted = [(kind, fault) for kind, fault in wanted if f"{kind}={fault}" in asked.only]
     rows: dict[tuple[str, str], Row] = {}
@@ -177,10 +209,10 @@ async def run(asked: argparse.Namespace) -> int:
 
     async def one(kind: str, fault: str) -> None:
         async with slots:
-            rows[kind, fault] = row = await cell(kind, fault)
+            rows[kind, fault] = row = await cell(kind, fault, asked.logs)
             print(line_of(row, rows), flush=True)
 
-    print(f"{'kind':5} {'fault':13} {'longest silence per turn, s':38} {'USD/turn':>9}  tried / wrong")
+    print(f"{'kind':8} {'fault':13} {'of':10} {'longest silence per turn, s':27} {'USD/turn':>9}  tried / wrong")
     async with trio.open_nursery() as nursery:
         for key in wanted:
             nursery.start_soon(one, *key)
@@ -193,8 +225,8 @@ def line_of(row: Row, rows: dict[tuple[str, str], Row]) -> str:
     extra = f"{row.cost_usd - base.cost_usd:+.6f}" if base else f"{row.cost_usd:.6f}"
     silence = " ".join(f"{s:5.2f}" for s in row.silence_s)
     tried = "; ".join(f"{count}x {what}" for what, count in row.tried.items()) or "nothing"
-    return f"{row.kind:5} {row.fault:13} {silence:38} {extra:>9}  {tried}" + "".join(
-        f"\n{'':20}WRONG: {wrong}" for wrong in row.wrong
+    return f"{row.kind:8} {row.fault:13} {row.vendor:10} {silence:27} {extra:>9}  {tried}" + "".join(
+        f"\n{'':23}WRONG: {wrong}" for wrong in row.wrong
     )
 
 
@@ -206,8 +238,8 @@ def summary(rows: list[Row], asked: argparse.Namespace) -> int:
     worst = max((s for s in silences if s < math.inf), default=math.nan)
     p99 = silences[min(len(silences) - 1, math.ceil(0.99 * len(silences)) - 1)]
     figures = f"median {silences[len(silences) // 2]:.2f}, p99 {p99:.2f}, worst {worst:.2f} s"
-    print(f"\n{len(rows)} cells, {len(silences)} turns: {within:.1%} without a silence of more than {GOAL_S} s ({figures})")
-    print(f"{wrong} cells with a wrong answer")
+    print(f"\n{len(rows)} cells, {len(silences)} turns: {within:.1%} without a silence of more than {GOAL_S} s")
+    print(f"{figures}; {wrong} cells with a wrong answer")
     if asked.json:
         Path(asked.json).write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
     return 0 if within >= SHARE and not wrong else 1
@@ -218,7 +250,8 @@ def main() -> int:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("python -m tests.matrix", description=__doc__, formatter_class=form)
     parser.add_argument("--only", action="append", help="a cell, as chat=cut; may be repeated")
-    parser.add_argument("--jobs", type=int, default=3, help="cells at a time (default 3)")
+    parser.add_argument("--jobs", type=int, default=6, help="cells at a time (default 6)")
+    parser.add_argument("--logs", type=Path, help="keep the servers' logs in this folder")
     parser.add_argument("--json", help="write the rows to this file")
     return trio.run(run, parser.parse_args())
 

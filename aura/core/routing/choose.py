@@ -78,6 +78,8 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What quality above the tier's need is worth, against quality up to it."""
     need: dict[Tier, float] = msgspec.field(default_factory=lambda: {"fast": 0.3, "standard": 0.5, "quality": 0.8})
     """Quality that a tier of questions needs."""
+    least_quality: dict[Part, float] = msgspec.field(default_factory=lambda: {"chat": 0.25, "stt": 0.0, "tts": 0.0})
+    """A worse engine is not asked while a better one lives, however fast and cheap it is."""
     half_cost_usd: dict[Part, float] = msgspec.field(
         default_factory=lambda: {"chat": 0.002, "stt": 0.002, "tts": 0.005}
     )
@@ -86,7 +88,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A first token after this time scores half."""
     unknown_cost: float = 0.5
     """What an unknown price scores."""
-    stay: dict[Part, float] = msgspec.field(default_factory=lambda: {"chat": 0.25, "stt": 0.2, "tts": 0.5})
+    stay: dict[Part, float] = msgspec.field(default_factory=lambda: {"chat": 0.15, "stt": 0.2, "tts": 0.5})
     """The engine of the conversation is kept unless another scores better by more than this."""
     prior_samples: float = 2.0
     """So many measurements the expected time to the first token is worth."""
@@ -112,7 +114,17 @@ Reason = Literal[
 ]
 """Why an engine is not chosen; of several the first of these."""
 
-_LEAST_BAD_FIRST: tuple[Reason, ...] = ("busy", "rate", "tools", "language", "probing", "open", "ended", "key_bad")
+_LEAST_BAD_FIRST: tuple[Reason, ...] = (
+    "rate",
+    "busy",
+    "tools",
+    "language",
+    "weak",
+    "probing",
+    "open",
+    "ended",
+    "key_bad",
+)
 """If nothing better lives, these are tried all the same: silence would be worse. The others never are."""
 
 
@@ -221,6 +233,8 @@ def _shut_out(candidate: Candidate, state: Health, budget: Budget) -> Fault | No
 
 def _unfit(candidate: Candidate, query: Query, state: Health, strategy: Strategy) -> Fault | None:
     """What it cannot do, or not now."""
+    if candidate.quality < strategy.least_quality[candidate.part]:
+        return "weak", f"quality {candidate.quality:.2f}"
     if candidate.languages and query.language and query.language not in candidate.languages:
         return "language", query.language
     if query.needs_tools and not candidate.tools:
@@ -258,7 +272,7 @@ _CHARS_PER_S = 15.0
 
 def _score(candidate: Candidate, query: Query, state: Health, cost_usd: float | None, strategy: Strategy) -> Scored:
     need = strategy.need.get(query.tier, 0.5)
-    fit = min(1.0, candidate.quality / need) if need else 1.0
+    fit = min(1.0, candidate.quality / need) ** 2 if need else 1.0
     surplus = max(0.0, candidate.quality - need)
     quality = (fit + strategy.surplus * surplus) / (1.0 + strategy.surplus)
     half_cost, half_ttft = strategy.half_cost_usd[candidate.part], strategy.half_ttft_s[candidate.part]

@@ -60,7 +60,13 @@ class _Token(msgspec.Struct, frozen=True, gc=False):
 
 
 def _tokens(text: str, first: int = 0) -> list[_Token]:
-    return [_Token(m[0].casefold().replace("’", "'"), *m.span()) for m in _TOKEN.finditer(text, first)]
+    return [_Token(_plain(match[0]), *match.span()) for match in _TOKEN.finditer(text, first)]
+
+
+def _plain(word: str) -> str:
+    """A word without regard to capitals; it keeps its length (casefold would make two letters of ß)."""
+    lower = word.lower().replace("’", "'")
+    return lower if len(lower) == len(word) else word
 
 
 class Continuing:
@@ -75,7 +81,8 @@ class Continuing:
         self._words = [token.text for token in tokens]
         self._tail = said[tokens[-1].end :] if tokens else said
         self._pending = ""
-        self._decided = not tokens
+        self._cut = -1 if tokens else 0
+        """How much of the pending text was a repetition; -1: that is not clear yet."""
         self._begun = False
 
     def push(self, delta: str) -> str:
@@ -87,32 +94,32 @@ class Continuing:
         return self._take("", final=True)
 
     def _take(self, delta: str, *, final: bool) -> str:
-        if self._decided and self._begun:
+        if self._begun:
             return delta
         self._pending += delta
-        if not self._decided:
+        if self._cut < 0:
             cut = self._repeated(final)
             if cut is None:
                 return ""
-            self._decided = True
-            if cut:
-                return self._after(cut)
-        if not self._pending.strip() and not final:
+            self._cut = cut
+        rest = self._pending[self._cut :]
+        if not (final or rest.strip(_MARKS if self._cut else None)):
             return ""
-        return self._join(self._pending)
+        self._begun, self._pending = True, ""
+        return self._after(rest) if self._cut else self._join(rest)
 
     def _repeated(self, final: bool) -> int | None:
         """How many characters of what is pending had been said already; None: that is not clear yet."""
         tokens = _tokens(self._pending)
         if not tokens:
             return 0 if final else None
-        growing = not final and tokens[-1].end == len(self._pending)
+        growing = not final and self._pending[tokens[-1].end :] in ("", "'", "’")
         starts = self._starts()
         if any(self._may_still(start, tokens, growing) for start in starts) and not final:
             return None
         whole = [len(self._words) - start for start in starts if self._reaches_end(start, tokens)]
         if whole:
-            return self._cut(tokens[max(whole) - 1])
+            return self._seam(tokens[max(whole) - 1])
         matched = self._matched(tokens)
         if matched >= RESTART_WORDS and matched >= RESTART_SHARE * len(self._words):
             return tokens[matched - 1].end
@@ -169,30 +176,21 @@ class Continuing:
         """Whether `said` may have ended inside a word."""
         return not self._tail and self._words[-1] not in _SMALL and not _IS_CJK.match(self._words[-1])
 
-    def _cut(self, last: _Token) -> int:
+    def _seam(self, last: _Token) -> int:
         """Where the new text begins, when this word is the last one that was said, or the beginning of it."""
         return min(last.end, last.start + len(self._words[-1])) if self._open_ended() else last.end
 
-    def _after(self, cut: int) -> str:
-        """The pending text from there on, without the marks that had been said too."""
-        rest = self._pending[cut:]
-        marks, came = self._tail.strip(), rest[: len(rest) - len(rest.lstrip(_MARKS))].strip()
-        if marks and came:
-            rest = rest.lstrip(_MARKS)
-            if not self._tail[-1:].isspace() and rest and not _IS_CJK.match(rest):
-                rest = " " + rest
-        elif self._tail[-1:].isspace():
-            rest = rest.lstrip()
-        self._begun = bool(rest.strip())
-        if not self._begun:
-            self._said, self._pending = self._said + rest, ""
-            self._tail += rest
-            return rest
-        return rest
+    def _after(self, rest: str) -> str:
+        """What follows a repetition, without the marks that had been said too."""
+        marks = rest[: len(rest) - len(rest.lstrip(_MARKS))]
+        if self._tail.strip() and marks.strip():
+            rest = rest[len(marks) :]
+            if not self._tail[-1].isspace() and rest and not _IS_CJK.match(rest):
+                rest = f" {rest}"
+        return rest.lstrip() if self._tail[-1:].isspace() else rest
 
     def _join(self, text: str) -> str:
-        """The first new text, with the right space before it."""
-        self._begun, self._pending = True, ""
+        """What follows without a repetition, with the right space before it."""
         if not self._said or not text:
             return text
         before = self._said[-1]
@@ -200,20 +198,11 @@ class Continuing:
             return text.lstrip()
         if text[0].isspace() or _IS_CJK.match(before) or _IS_CJK.match(text[0]):
             return text
-        opens = text[0].isalnum() or text[0] in '"“‘«(¿¡'
-        return (
-            f" {text}"
-            if opens and before not in "(“‘«¿¡-/'’" and not (before == '"' and _opening(self._said))
-            else text
-        )
+        opened = before in "(“‘«¿¡-/'’" or (before == '"' and self._said.count('"') % 2)
+        return f" {text}" if not opened and (text[0].isalnum() or text[0] in '"“‘«(¿¡') else text
 
 
 _MARKS = " \t\n,.;:!?…\"'”’»)—–-"
-
-
-def _opening(said: str) -> bool:
-    """Whether the quotation mark at the end opens a quotation."""
-    return said.count('"') % 2 == 1
 
 
 def rest_of(text: str, spoken_s: float, words: Sequence[WordTime] = (), chars_per_s: float = 15.0) -> int:

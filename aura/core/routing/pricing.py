@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from typing import Any
 
 import msgspec
 
@@ -38,7 +39,6 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     output: float | None = None
     """Per million tokens of the answer (speech engines: of audio)."""
     audio_input: float | None = None
-    audio_cached: float | None = None
     audio_output: float | None = None
     """Per million audio tokens of models that hear and speak themselves."""
     per_minute: float | None = None
@@ -72,6 +72,10 @@ class Usage(msgspec.Struct, frozen=True):
     cache_write_tokens: int = 0
     audio_s: float = 0.0
     chars: int = 0
+    audio_input_tokens: int = 0
+    """Part of the input, where a model hears by itself."""
+    audio_output_tokens: int = 0
+    """Part of the output, where a model speaks by itself."""
     estimated: bool = False
     """Counted here, as the engine did not say."""
 
@@ -143,17 +147,22 @@ def _names(model: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file of prices."""
+
+    defaults: dict[str, Any] = {}
+    price: list[dict[str, Any]] = []
+
+
 def load_prices(text: str, override_text: str = "") -> Prices:
     """Make the table from the built-in file and one that adds or replaces rows. Raises ConfigError."""
     rows: list[Price] = []
     for where, content in (("prices.toml", text), ("the prices that were given", override_text)):
         try:
-            given = tomllib.loads(content)
-        except tomllib.TOMLDecodeError as error:
+            given = msgspec.convert(tomllib.loads(content), _File)
+        except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
             raise ConfigError(f"{where}: {error}") from None
-        defaults = given.get("defaults", {})
-        for number, row in enumerate(given.get("price", ()), 1):
-            rows.append(_row(where, number, {**defaults, **row}))
+        rows += [_row(where, number, {**given.defaults, **row}) for number, row in enumerate(given.price, 1)]
     return Prices(rows)
 
 
@@ -193,14 +202,20 @@ def cost(price: Price | None, usage: Usage, tier: str = "") -> float | None:
 def _tokens(price: Price, usage: Usage) -> float | None:
     if price.input is None or (price.output is None and usage.output_tokens):
         return None
-    cached = min(usage.cached_tokens, usage.input_tokens)
-    written = min(usage.cache_write_tokens, usage.input_tokens - cached)
+    heard = min(usage.audio_input_tokens, usage.input_tokens)
+    spoken = min(usage.audio_output_tokens, usage.output_tokens)
+    cached = min(usage.cached_tokens, usage.input_tokens - heard)
+    written = min(usage.cache_write_tokens, usage.input_tokens - heard - cached)
     entered = (
-        (usage.input_tokens - cached - written) * price.input
+        (usage.input_tokens - heard - cached - written) * price.input
         + cached * (price.input if price.cached is None else price.cached)
         + written * (price.input if price.cache_write is None else price.cache_write)
+        + heard * (price.input if price.audio_input is None else price.audio_input)
     )
-    answered = usage.output_tokens * (price.output or 0.0)
+    each = price.output or 0.0
+    answered = (usage.output_tokens - spoken) * each + spoken * (
+        each if price.audio_output is None else price.audio_output
+    )
     if price.long_context_threshold is not None and usage.input_tokens > price.long_context_threshold:
         entered, answered = entered * price.long_input_factor, answered * price.long_output_factor
     return (entered + answered) / MILLION

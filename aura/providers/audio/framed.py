@@ -27,7 +27,8 @@ MAX_PADDING = 1152
 SKIP_MANUAL = 1 << 29
 """FFmpeg's AV_CODEC_FLAG2_SKIP_MANUAL: what to cut off is decided here, in every version of it."""
 OPUS_RATE_HZ = 48_000
-MAX_PAGE_BYTES = 27 + 255 + 255 * 255
+MAX_METADATA_BYTES = 1 << 20
+"""Of a FLAC stream, before its first frame."""
 
 
 class MissingLibrary(Exception):
@@ -300,6 +301,8 @@ class Parsed:
 
     def _without_header(self, start: bytes) -> bytes:
         """The frames after FLAC's metadata blocks; b"" while those are not complete."""
+        if len(start) > MAX_METADATA_BYTES:
+            raise ValueError("no audio in the FLAC metadata")
         self._head = start
         at, last = 4, False
         while not last:

@@ -28,6 +28,8 @@ from aura.providers.http import Answer, Http
 from aura.providers.openai.errors import MAX_ERROR_BYTES, from_http
 from aura.providers.vitals import Left
 
+END_S = 1.0
+"""When the last word has come and nothing more for this long, the engine has forgotten to end the answer."""
 MAX_LINE_BYTES = 8 * 1024 * 1024
 encode = msgspec.json.Encoder().encode
 decode_line = msgspec.json.Decoder(dict[str, Any]).decode
@@ -143,9 +145,14 @@ class Lines:
         raise StopAsyncIteration
 
     async def _read(self) -> None:
+        covered = self._samples > 0 and self._times.covered
+        deadline = min(self._deadline, trio.current_time() + END_S) if covered else self._deadline
         try:
-            data = await self._answer.read(self._deadline)
+            data = await self._answer.read(deadline)
         except httpx.HTTPError as error:
+            if covered and isinstance(error, httpx.ReadTimeout):
+                self._finish()
+                return
             raise from_http(self._name, error, begun=True) from error
         *lines, self._rest = (self._rest + data).split(b"\n")
         if not data:
@@ -174,5 +181,6 @@ class Lines:
             self._finish()
 
     def _finish(self) -> None:
+        self._over = True
         self._decoder.close()
         self._words += self._times.finish()

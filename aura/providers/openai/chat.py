@@ -208,11 +208,10 @@ class Reply:
 
     def _add(self, delta: Delta | None, finish_reason: str | None) -> None:
         if delta is not None:
-            self._speak(self._thoughts.feed(text_of(delta)))
-            self._thoughts.dropped += thought_chars(delta)
-            for position, part in enumerate(delta.tool_calls or ()):
-                self._begun = True
-                self._calls.add(part, position)
+            content = delta.content
+            self._speak(self._thoughts.feed(content if type(content) is str else text_of(delta)))
+            if delta.rare():
+                self._add_rare(delta)
         if finish_reason and self._reason is None:
             self._reason = finish_reason
             self._speak(self._thoughts.end())
@@ -220,6 +219,15 @@ class Reply:
             self._deadline = trio.current_time() + self._settings.usage_wait_s
             if not self._settings.ask_usage:
                 self._finish()
+
+    def _add_rare(self, delta: Delta) -> None:
+        """What most pieces of an answer do not have."""
+        if delta.refusal and type(delta.content) is str:
+            self._speak(self._thoughts.feed(delta.refusal))
+        self._thoughts.dropped += thought_chars(delta)
+        for position, part in enumerate(delta.tool_calls or ()):
+            self._begun = True
+            self._calls.add(part, position)
 
     def _speak(self, text: str) -> None:
         if text:

@@ -28,6 +28,10 @@ class Delta(msgspec.Struct):
     reasoning: msgspec.Raw = NOTHING
     thinking: msgspec.Raw = NOTHING
 
+    def rare(self) -> bool:
+        """Whether there is anything but plain text."""
+        return bool(self.tool_calls or self.refusal or self.reasoning_content or self.reasoning or self.thinking)
+
 
 class Choice(msgspec.Struct):
     """The one alternative that was asked for: `delta` in a stream, `message` in a one-shot answer."""

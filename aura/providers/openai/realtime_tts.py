@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from difflib import SequenceMatcher
 from math import inf
 from typing import Any
@@ -162,8 +162,12 @@ class RealtimeLink(Link):
     def _error(self, error: Any) -> None:
         """An error of a request; the session lives on. A cancel that came too late is none."""
         cause = error.get("event_id") if isinstance(error, dict) else None
-        if cause != CANCEL and self._sentence is not None:
-            self._sentence.fail(from_payload(self.ws.name, {"error": error}), complete=not self._response)
+        if cause == CANCEL:
+            return
+        failure = from_payload(self.ws.name, {"error": error})
+        if self._sentence is None:
+            raise failure
+        self._sentence.fail(failure, complete=not self._response)
 
     def fail(self, error: ProviderError) -> None:
         """The socket has ended."""
@@ -230,7 +234,8 @@ class RealtimeVoice:
         limits = WsLimits(connect_s=self._settings.socket_connect_timeout_s)
         query = {"model": self.model}
         async with connect(self._endpoint, "/realtime", query, asked, name=self.name, limits=limits) as ws:
-            await ws.send(encode(session(voice, float(speed), self._settings)).decode())
+            with suppress(ProviderError):  # what the engine said before it hung up tells more: the link will read it
+                await ws.send(encode(session(voice, float(speed), self._settings)).decode())
             yield RealtimeLink(ws, self._settings, self.left)
 
 

@@ -151,7 +151,11 @@ class Board:
             return settings.last_resort_after_s
         health = line.tracker.health(trio.current_time())
         if health.p95_ttft_s is None or health.samples < LEARNED:
-            return settings.hedge_after_s
+            return {
+                "chat": settings.hedge_after_s,
+                "stt": settings.hedge_stt_after_s,
+                "tts": settings.hedge_tts_after_s,
+            }[line.part]
         return min(max(health.p95_ttft_s, settings.hedge_least_s), settings.hedge_most_s)
 
     def may_hedge(self, line: Line) -> bool:

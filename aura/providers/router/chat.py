@@ -12,10 +12,15 @@ from aura.core.ports import ChatItem, ChatModel, ChatRequest, Finished, TextDelt
 from aura.core.routing.choose import Part
 from aura.core.routing.continuing import Continuing, continuation
 from aura.core.routing.pricing import Usage
+from aura.providers.cache.replies import ReplyCache
 from aura.providers.router.board import Basis, Board, BudgetUsedUp, Line, Talk
 from aura.providers.router.rescue import Leg, Rescue
 
 log = structlog.get_logger()
+CHARS_PER_S = 15.0
+"""Usual speaking rate."""
+SPEAKABLE_CHARS = 40
+"""Fewer letters are hardly a sentence: nothing of them is spoken yet."""
 LETTERS_PER_TOKEN = 4
 """Usual in English, for answers that were cut off before they were counted."""
 
@@ -23,8 +28,8 @@ LETTERS_PER_TOKEN = 4
 class RoutedChat:
     """`ChatModel` for one conversation."""
 
-    def __init__(self, board: Board, talk: Talk) -> None:
-        self._board, self._talk = board, talk
+    def __init__(self, board: Board, talk: Talk, replies: ReplyCache | None = None) -> None:
+        self._board, self._talk, self._replies = board, talk, replies
         self.name = board.name("chat")
 
     def reply(self, request: ChatRequest) -> AbstractAsyncContextManager[AsyncIterator[ChatItem]]:
@@ -35,7 +40,11 @@ class RoutedChat:
         except BudgetUsedUp as error:
             log.warning("budget.used_up", tenant=self._talk.tenant, text=str(error))
             return self._notice()
-        return Rescue(self._board, self._talk, course)
+        if self._replies is None or not self._replies.settings.replies:
+            return Rescue(self._board, self._talk, course)
+        once = Once(self.name, Rescue(self._board, self._talk, course))
+        personal = course.query.personal or course.query.timely
+        return self._replies.reply(once, request, personal=personal, identity=self._talk.tenant)
 
     @asynccontextmanager
     async def _notice(self) -> AsyncIterator[AsyncIterator[ChatItem]]:
@@ -44,6 +53,17 @@ class RoutedChat:
             yield Finished("stop", 0, 0, 0, 0.0, "aura/budget")
 
         yield items()
+
+
+class Once(msgspec.Struct):
+    """A model that has been asked already, as the cache wants it."""
+
+    name: str
+    answer: Rescue[ChatItem]
+
+    def reply(self, request: ChatRequest) -> Rescue[ChatItem]:
+        """The answer."""
+        return self.answer
 
 
 class Use(msgspec.Struct):
@@ -126,6 +146,11 @@ class ChatCourse:
     def rest(self) -> Iterable[ChatItem]:
         """Nothing: the end has been given."""
         return ()
+
+    def ahead_s(self) -> float:
+        """As long as the words last that were given, once there is enough of them to be spoken."""
+        letters = sum(map(len, self._said))
+        return letters / CHARS_PER_S if letters >= SPEAKABLE_CHARS else 0.0
 
     def _cost(self, leg: Leg[ChatItem]) -> tuple[float | None, Basis]:
         use = self._uses[leg]

@@ -116,9 +116,22 @@ class RoutedHearing:
         seat = next(iter(self._seats.values()))
         await seat.ready.wait()
         source = getattr(seat.hearing, "events", None)
-        if source is not None:
+        if source is None:
+            return
+        try:
             async for event in source():
                 yield event
+        except ProviderError as error:
+            seat.error = error  # whoever wants the words next asks another
+            self.stand_in()
+
+    def stand_in(self) -> None:
+        """The engine failed in mid-utterance: another hears it from now on, so that its words are there in time."""
+        lines = self.board.lines("stt", self.talk, self.board.anything, 0)
+        other = next((line for line in lines if line is not self.current and line.key not in self._seats), None)
+        if other is not None:
+            self.current = other
+            self.seat(other)
 
     def seat(self, line: Line) -> Seat:
         """The engine's place; it gets all audio from the beginning. One that failed is asked again."""
@@ -194,6 +207,10 @@ class HearingCourse:
         self._known = True
         self._heard.current = leg.line
         return [msgspec.structs.replace(item, served_by=leg.line.key)]
+
+    def ahead_s(self) -> float:
+        """Nothing is heard meanwhile."""
+        return 0.0
 
     def rest(self) -> Iterable[Transcript]:
         """Nothing."""

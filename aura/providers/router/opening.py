@@ -20,7 +20,10 @@ from aura.core.routing.breaker import BreakerSettings
 from aura.core.routing.choose import Candidate, Part
 from aura.core.routing.health import HealthSettings, Tracker
 from aura.core.routing.pricing import Prices, shutdowns
+from aura.core.secret import Secret
 from aura.providers import registry
+from aura.providers.cache.replies import ReplyCache
+from aura.providers.cache.voice import VoiceCache
 from aura.providers.http import Http
 from aura.providers.meter import UNMETERED, Meter
 from aura.providers.registry import Chosen
@@ -45,13 +48,15 @@ class Engines(msgspec.Struct, frozen=True):
     stt: SpeechToText
     chat: ChatModel
     tts: TextToSpeech
+    backup_tts: TextToSpeech
+    """Speaks apologies."""
 
 
 class Router:
     """The engines of the process."""
 
-    def __init__(self, board: Board, plain: Mapping[Part, Any], spare: TextToSpeech) -> None:
-        self.board, self._plain = board, plain
+    def __init__(self, board: Board, plain: Mapping[Part, Any], spare: TextToSpeech, replies: ReplyCache) -> None:
+        self.board, self._plain, self._replies = board, plain, replies
         self.spare = spare
         """The offline voice: it can always say that something else is broken."""
 
@@ -61,11 +66,12 @@ class Router:
         talk = Talk(ident, tenant, None if allowed is None else frozenset(allowed))
         routed: dict[Part, Callable[[], Any]] = {
             "stt": lambda: RoutedStt(self.board, talk),
-            "chat": lambda: RoutedChat(self.board, talk),
+            "chat": lambda: RoutedChat(self.board, talk, self._replies),
             "tts": lambda: RoutedVoice(self.board, talk),
         }
         stt, chat, tts = (self._plain.get(part) or make() for part, make in routed.items())
-        return Engines(stt, chat, tts)
+        stands_in = any(line.last_resort for line in self.board.all())  # the same voice apologises, while it lives
+        return Engines(stt, chat, tts, tts if stands_in else self.spare)
 
     def close(self, ident: str) -> None:
         """The conversation is over."""
@@ -129,6 +135,8 @@ class Means(msgspec.Struct, frozen=True):
     """Gives the ISO date."""
     throttle: ThrottleSettings
     breaker: BreakerSettings
+    voices: VoiceCache
+    replies: ReplyCache
     meter: Meter = UNMETERED
     spent_file: Path | None = None
     """Where the books of the day are kept."""
@@ -149,6 +157,8 @@ async def open_router(
                 engine: Any = voice
                 if part != "tts" or one.kind != "offline":
                     engine = await stack.enter_async_context(registry.open_part(part, one, http))
+                if part == "tts" and one.kind != "offline":
+                    engine = means.voices.wrap(engine, identity_of(one))
                 lines[part].append(maker.line(part, one, engine))
         plain = {part: lines[part][0].engine for part, several in chosen.items() if _only_offline(several)}
         if means.settings.offline_voice and all(one.kind != "offline" for one in chosen["tts"]):
@@ -156,7 +166,8 @@ async def open_router(
         everything = [line for several in lines.values() for line in several]
         warn(maker.table, means.today(), everything)
         spending = Spending(means.today, means.spent_file)
-        yield Router(Board(means.settings, rules(), lines, spending, means.meter), plain, voice)
+        board = Board(means.settings, rules(), lines, spending, means.meter)
+        yield Router(board, plain, voice, means.replies)
 
 
 def _only_offline(several: Sequence[Chosen]) -> bool:
@@ -194,11 +205,19 @@ class LineMaker:
         )
         queue = self._queues.get(f"{vendor}/{part}")
         if queue is None:
-            own = getattr(one.settings, f"{part}_concurrency", 0) or means.throttle.concurrent
+            own = getattr(one.settings, f"{part}_concurrency", 0) or getattr(one.settings, "concurrency", 0)
+            own = own or means.throttle.concurrent
             limits = msgspec.structs.replace(means.throttle, concurrent=own)
             queue = self._queues[f"{vendor}/{part}"] = Throttle(limits, f"{vendor}/{part}", meter=means.meter)
         tracker = Tracker(HealthSettings(), means.breaker, expected_ttft_s=facts.ttft_s)
         return Line(part, vendor, engine, candidate, tracker, queue, last_resort=last_resort)
+
+
+def identity_of(one: Chosen) -> str:
+    """What an engine's output depends on, as a text: all of its settings but the key."""
+    return msgspec.json.encode(
+        one.settings, enc_hook=lambda value: "" if isinstance(value, Secret) else str(value)
+    ).decode()
 
 
 def vendor_of(part: Part, one: Chosen) -> str:

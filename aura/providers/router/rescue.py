@@ -66,6 +66,10 @@ class Course(Protocol[M]):
         """What is to be passed on after the last item."""
         ...
 
+    def ahead_s(self) -> float:
+        """For how long the listener still has something to hear if nothing more comes."""
+        ...
+
     def bill(self, leg: Leg[M], outcome: str) -> None:
         """An engine's part in it is over: `ok`, `cancelled`, or the error's code."""
         ...
@@ -160,7 +164,10 @@ class Rescue(Generic[M]):
             return None
         except trio.WouldBlock:
             pass
-        patience_s = self._board.settings.stall_s if self._untried() else math.inf
+        patience_s = math.inf
+        if self._untried():
+            settings = self._board.settings
+            patience_s = min(settings.stall_s, max(settings.stall_least_s, self._course.ahead_s()))
         with trio.move_on_after(patience_s):
             try:
                 return await leg.items.receive()

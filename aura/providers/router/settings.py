@@ -17,8 +17,12 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True):
     strategy: Literal["balanced", "fastest", "cheapest", "best"] = "balanced"
     """What counts when several engines can do it."""
     hedge_after_s: Seconds = 0.5
-    """When the first engine has not begun to answer after this time, a second is asked too and the slower one is
-    cancelled. Once enough was learned about an engine, its own 95th percentile takes the place of this."""
+    """When the first language model has not begun to answer after this time, a second is asked too and the slower one
+    is cancelled. Once enough was learned about an engine, its own 95th percentile takes the place of this."""
+    hedge_stt_after_s: Seconds = 0.35
+    """The same for a transcript."""
+    hedge_tts_after_s: Seconds = 0.4
+    """The same for a voice."""
     hedge_least_s: Seconds = 0.25
     """The learned time is never less than this."""
     hedge_most_s: Seconds = 1.0
@@ -36,6 +40,8 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Longest wait for the first word, audio or transcript of one engine while another could be asked."""
     stall_s: Seconds = 1.0
     """Longest silence in the middle of an answer while another engine could go on with it."""
+    stall_least_s: Seconds = 0.4
+    """That silence is cut to this when nothing is left to be heard meanwhile."""
     turn_budget_s: Seconds = 6.0
     """After this time nothing more is tried for a request that has not been answered."""
     attempts_max: Annotated[int, msgspec.Meta(ge=1, le=20)] = 4

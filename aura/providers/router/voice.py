@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import msgspec
+import trio
 
 from aura.core.audio import AudioFormat, Converter
 from aura.core.ports import SpeechChunk, SpeechRequest, TextToSpeech, WordTime
 from aura.core.routing.choose import Part
 from aura.core.routing.continuing import rest_of
 from aura.core.routing.pricing import Usage
+from aura.providers.cache.voice import CachedVoice
 from aura.providers.router.board import Board, Line, Talk
 from aura.providers.router.rescue import Leg, Rescue
 
@@ -26,9 +28,16 @@ class RoutedVoice:
         self._board, self._talk = board, talk
         self.name = board.name("tts")
 
-    def speak(self, request: SpeechRequest) -> AbstractAsyncContextManager[AsyncIterator[SpeechChunk]]:
-        """Stream a sentence, whoever speaks it."""
-        return Rescue(self._board, self._talk, VoiceCourse(self._board, self._talk, request))
+    @asynccontextmanager
+    async def speak(self, request: SpeechRequest) -> AsyncIterator[AsyncIterator[SpeechChunk]]:
+        """Stream a sentence, whoever speaks it. One that was kept needs nobody."""
+        course = VoiceCourse(self._board, self._talk, request)
+        for line in course.lines():
+            if isinstance(line.engine, CachedVoice) and (kept := await line.engine.kept(request)):
+                yield kept
+                return
+        async with Rescue(self._board, self._talk, course) as chunks:
+            yield chunks
 
 
 class VoiceCourse:
@@ -44,6 +53,8 @@ class VoiceCourse:
         self._from_s = 0.0
         """How much had been spoken by then."""
         self._seconds = 0.0
+        self._began_at = 0.0
+        """When the first of it was given."""
         self._rate_hz = 0
         self._words: list[WordTime] = []
         self._converter: Converter | None = None
@@ -71,6 +82,7 @@ class VoiceCourse:
         )
         self._words += words
         self._rate_hz = self._rate_hz or item.rate_hz
+        self._began_at = self._began_at or trio.current_time()
         self._seconds += len(item.pcm) / 2 / item.rate_hz
         pcm = item.pcm
         if item.rate_hz != self._rate_hz:
@@ -91,6 +103,10 @@ class VoiceCourse:
             self._from += rest_of(text[self._from :], spoken_s, shifted, CHARS_PER_S * self._request.speed)
             self._from_s = self._seconds
         return not text[self._from :].strip()
+
+    def ahead_s(self) -> float:
+        """As long as the sound lasts that was given."""
+        return self._began_at + self._seconds - trio.current_time() if self._seconds else 0.0
 
     def rest(self) -> Iterable[SpeechChunk]:
         """What is left in the converter."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +26,7 @@ from aura.providers import registry
 from aura.providers.http import open_http
 from aura.providers.observed import CallDone, observed
 from aura.providers.offline import vad
+from aura.providers.tools.opening import open_tools
 from aura.session.build import JOURNALLED, Sections, hold
 from aura.session.client import Client
 from aura.session.desk import Desk
@@ -347,7 +347,7 @@ async def engines(which: str, settings: config.Config, detector: Callable[[], An
         with trio.move_on_after(READY_S):
             while ready():  # noqa: ASYNC110  (another process: nobody sets an event)
                 await trio.sleep(0.05)
-        toolbox = import_module("aura.providers.tools.builtin").default_toolbox()
+        toolbox = await stack.enter_async_context(open_tools(settings.tools))
         clock.rewind(base)
         yield Kit(made[0], made[1], made[2], made[2], detector, toolbox)
         clock.run()
