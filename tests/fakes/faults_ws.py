@@ -135,6 +135,14 @@ async def between_unknown(socket: Socket, data: bytes, content: bool) -> None:
     await socket.raw(frame(TEXT, b'{"type": "x.new_thing", "message_type": "x_new", "x": [1]}') + data)
 
 
+def reason_of(message: dict[str, Any]) -> str:
+    """What a close says after an error: the words of the error, as far as they fit."""
+    error = message.get("error")
+    if isinstance(error, dict):
+        return ".".join(str(error[key]) for key in ("type", "code") if error.get(key))
+    return str(error or message.get("code") or message.get("message") or "")
+
+
 async def gate(call: Call, socket: Socket, in_band: Callable[[str], tuple[dict[str, Any], int]]) -> bool:
     """Put the fault between the dialect and the wire, and accept. False: the conversation is over already."""
     socket.idle_s = call.world.idle_s.get(call.vendor.name, float("inf"))
@@ -149,6 +157,6 @@ async def gate(call: Call, socket: Socket, in_band: Callable[[str], tuple[dict[s
         message, code = in_band(call.option("kind", "quota" if name == "ws_error" else "validation"))
         await socket.send(message)
         if name == "ws_error":
-            await socket.close(call.option("code", code))
+            await socket.close(call.option("code", code), call.option("reason", reason_of(message)))
             return False
     return True
