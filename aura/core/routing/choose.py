@@ -103,14 +103,15 @@ Reason = Literal[
     "format",
     "not_allowed",
     "budget",
+    "key_bad",
+    "ended",
+    "open",
+    "probing",
+    "weak",
     "language",
     "tools",
-    "busy",
     "rate",
-    "probing",
-    "open",
-    "ended",
-    "key_bad",
+    "busy",
 ]
 """Why an engine is not chosen; of several the first of these."""
 
