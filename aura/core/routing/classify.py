@@ -13,6 +13,7 @@ from aura.core.routing.rules import CJK, KINDS, TOKEN, Feature, Lexicon, Rules, 
 READ_CHARS = 400
 """Of a long text the beginning and the end are looked at, so much of each."""
 DEFAULT_LANGUAGE = "en"
+_DIGITS = re.compile(r"\d+")
 _CAMEL = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
 
@@ -28,6 +29,7 @@ def classify(
     lexicon = rules.lexicons.get(spoken) or rules.lexicons[DEFAULT_LANGUAGE]
     fired = (_characters if spoken in CJK else _words)(read, tokens, lexicon, rules.features)
     fired |= {number for pattern, number in rules.patterns if number not in fired and pattern.search(read)}
+    fired = _by_numbers(read, tokens, fired, rules)
     names = _name_parts(tuple(tools), rules.common)
     named = [part for part in names if part in tokens and not part.startswith(rules.known_tools)]
     words = text.count(" ") + 1 if spoken not in CJK else len(text) // 2
@@ -80,6 +82,16 @@ def _judge(
         confidence=round(confidence, 3),
         why=tuple(why),
     )
+
+
+def _by_numbers(text: str, tokens: Sequence[str], fired: set[int], rules: Rules) -> set[int]:
+    """What numbers add, and without what is nothing without them."""
+    marked = ["#" if token in rules.numbers or token.isdigit() else token for token in tokens]
+    count = max(marked.count("#"), len(_DIGITS.findall(text)))
+    if "#" in marked:
+        line = " ".join(marked)
+        fired = fired | {number for pattern, number in rules.number_patterns if pattern.search(line)}
+    return {number for number in fired if count >= rules.features[number].least_numbers}
 
 
 def _winner(scores: dict[Kind, float]) -> tuple[Kind, float]:
@@ -162,6 +174,8 @@ def _characters(text: str, tokens: Sequence[str], lexicon: Lexicon, features: Se
     """The same for languages without spaces."""
     fired: set[int] = set()
     plain = "".join(tokens)
+    if len(plain) > READ_CHARS:
+        plain = plain[: READ_CHARS // 2] + plain[-READ_CHARS // 2 :]  # a character says as much as a word elsewhere
     fired.update(lexicon.wholes.get(plain, ()))
     first = 0
     while opener := next(
@@ -171,7 +185,9 @@ def _characters(text: str, tokens: Sequence[str], lexicon: Lexicon, features: Se
     for count in range(1, lexicon.longest + 1):
         fired.update(lexicon.starts.get(plain[first : first + count], ()))
     covered = 0
-    for index in range(len(plain)):
+    for index, char in enumerate(plain):
+        if char not in lexicon.firsts:
+            continue
         for end in range(min(index + lexicon.longest, len(plain)), index, -1):
             found = lexicon.phrases.get(plain[index:end])
             if found:

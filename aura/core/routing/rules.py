@@ -39,8 +39,12 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timely: bool = False
     tool: tuple[str, ...] = ()
     """Functions whose names hold one of these beginnings of words do this: the kind is then `tool`."""
+    least_numbers: int = 0
+    """It only counts where so many numbers occur."""
     patterns: tuple[str, ...] = ()
     """Regular expressions on the text as it is."""
+    number_patterns: tuple[str, ...] = ()
+    """The same on the words with spaces between them, in which every number is a #."""
     words: dict[str, str] = {}
     """Lists by language; `any` is for all."""
 
@@ -78,6 +82,8 @@ class Lexicon(msgspec.Struct, frozen=True):
     starts: dict[str, tuple[int, ...]]
     wholes: dict[str, tuple[int, ...]]
     openers: frozenset[str]
+    firsts: frozenset[str]
+    """First characters of the phrases."""
     longest: int
     """Words (or characters) of the longest phrase."""
     shortest_stem: int
@@ -89,6 +95,7 @@ class Rules(msgspec.Struct, frozen=True):
     names: tuple[str, ...]
     features: tuple[Feature, ...]
     patterns: tuple[tuple[re.Pattern[str], int], ...]
+    number_patterns: tuple[tuple[re.Pattern[str], int], ...]
     lexicons: dict[str, Lexicon]
     votes: dict[str, tuple[tuple[str, float], ...]]
     """Word → languages for which it speaks."""
@@ -100,6 +107,8 @@ class Rules(msgspec.Struct, frozen=True):
     """In order of preference, where the votes are equal."""
     known_tools: tuple[str, ...]
     """All beginnings of words that features look for in functions' names."""
+    numbers: frozenset[str]
+    """Words for numbers."""
     common: frozenset[str]
     """Words of functions' names that say nothing (get, set, list)."""
     scale: Scale
@@ -136,10 +145,13 @@ def load_rules(text: str) -> Rules:
         features = msgspec.convert(given["features"], dict[str, Feature])
         strategies = msgspec.convert(given["strategies"], dict[str, Strategy])
         scale = msgspec.convert(given["scale"], Scale)
-        patterns = tuple(
-            (re.compile(pattern), number)
-            for number, feature in enumerate(features.values())
-            for pattern in feature.patterns
+        patterns, number_patterns = (
+            tuple(
+                (re.compile(pattern), number)
+                for number, feature in enumerate(features.values())
+                for pattern in getattr(feature, field)
+            )
+            for field in ("patterns", "number_patterns")
         )
         small = msgspec.convert(given["languages"], dict[str, str])
         openers = msgspec.convert(given["openers"], dict[str, str])
@@ -150,12 +162,14 @@ def load_rules(text: str) -> Rules:
         names=tuple(features),
         features=tuple(features.values()),
         patterns=patterns,
+        number_patterns=number_patterns,
         lexicons=lexicons,
         votes=_votes(small, lexicons, scale.word_weight),
         letters=_letters(given.get("letters", {})),
         scripts=tuple((language, re.compile(f"[{letters}]")) for language, letters in given.get("scripts", {}).items()),
         languages=tuple(small),
         known_tools=tuple(stem for feature in features.values() for stem in feature.tool),
+        numbers=frozenset(spaced(given.get("numbers", "")).split()),
         common=frozenset(given.get("common_in_names", "").split()),
         scale=scale,
         strategies=strategies,
@@ -203,6 +217,7 @@ def _lexicon(language: str, pairs: Iterable[tuple[str, int]], openers: Iterable[
         starts=frozen["^"],
         wholes=frozen["="],
         openers=frozenset(normal(each) if language in CJK else spaced(each) for each in openers),
+        firsts=frozenset(key[0] for key in frozen[""]),
         longest=max(lengths, default=1),
         shortest_stem=min(map(len, frozen["*"]), default=1),
     )
