@@ -7,6 +7,8 @@ import math
 import trio
 
 from aura.providers.deadlines import Deadlines
+from aura.providers.http import open_http
+from tests.fakes.openai_server import serve, transcript
 
 
 class Wait:
@@ -68,3 +70,14 @@ async def test_one_that_waits_again_after_its_end_is_watched_again(autojump_cloc
             await trio.sleep(5)
             assert wait.expired_at == at
         nursery.cancel_scope.cancel()
+
+
+async def test_a_connection_whose_time_was_up_with_the_last_bytes_is_not_used_again() -> None:
+    async with serve(transcript("one"), transcript("two")) as fake, open_http() as http:
+        endpoint = http.endpoint(fake.base_url)
+        for word in ("one", "two"):
+            answer = await endpoint.post("/audio/transcriptions", b"", {}, 5.0)
+            assert word.encode() in await answer.read_all(trio.current_time() + 5, 1000)
+            answer._exchange._connection.expire()
+            answer.close()
+        assert [seen.connection for seen in fake.seen] == [1, 2]

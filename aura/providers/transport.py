@@ -117,7 +117,7 @@ class Pool(httpx.AsyncBaseTransport):
         self._busy.remove(connection)
         self._slots.release()
         now = trio.current_time()
-        if reusable:
+        if reusable and not connection.expired:  # its time may have been up when the last bytes came
             connection.idle_since = now
             self._idle.append(connection)
         else:
@@ -141,7 +141,7 @@ class Connection:
         """Straight from the socket where there is no TLS: what `SocketStream` adds costs 5 µs."""
         self.idle_since = 0.0
         self.waits_until = self.looked_at = math.inf
-        self._expired = False
+        self.expired = False
 
     async def send(self, data: bytes, timeout_s: float) -> None:
         """Write a whole request. A peer that refuses to read may still have answered, so that is no error yet."""
@@ -161,7 +161,7 @@ class Connection:
         try:
             return bytes(await self._take(READ_BYTES))
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
-            if self._expired:
+            if self.expired:
                 raise httpx.ReadTimeout("the engine is silent") from error
             raise httpx.ReadError("the connection broke") from error
         finally:
@@ -169,7 +169,7 @@ class Connection:
 
     def expire(self) -> None:
         """Nothing has come in time: the wait ends with the connection."""
-        self._expired = True
+        self.expired = True
         self.close()
 
     async def settle(self) -> bool:

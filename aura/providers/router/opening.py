@@ -5,7 +5,7 @@ A part for which there is nothing but the offline engine is not routed: there is
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ class Router:
         async with trio.open_nursery() as nursery:
             for line in self.board.all():
                 if warm := getattr(line.engine, "warm", None):
-                    nursery.start_soon(warm)
+                    nursery.start_soon(_warm_up, line, warm)
 
     async def watch(self) -> None:
         """Ask engines that failed for their health, as long as the process runs; keep the books of the day."""
@@ -125,6 +125,16 @@ class Router:
                     self.board.refused(line, outcome)
         log.info("provider.probed", part=line.part, provider=line.provider, model=line.model, outcome=outcome)
         return outcome
+
+
+async def _warm_up(line: Line, warm: Callable[[], Awaitable[None]]) -> None:
+    """Nothing hangs on it: what is wrong shows at the first request, which has others to turn to."""
+    try:
+        await warm()
+    except ProviderError as error:
+        log.debug("provider.not_warm", provider=line.provider, reason=error.code)
+    except Exception:
+        log.exception("provider.crashed", provider=line.provider, model=line.model)
 
 
 class Means(msgspec.Struct, frozen=True):
