@@ -57,7 +57,8 @@ class Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     standard_from: float
     quality_from: float
     long_words: int
-    """What is at least so long is taken for `long`."""
+    """What is at least so long speaks for `long`."""
+    long_weight: float
     many_words: int
     """From here on a question is more demanding."""
     many_words_tier: float
@@ -103,6 +104,8 @@ class Rules(msgspec.Struct, frozen=True):
     """Letter → languages for which it speaks."""
     scripts: tuple[tuple[str, re.Pattern[str]], ...]
     """Language → letters that only it (of those that share the script) uses; the first that occurs decides."""
+    shared_scripts: dict[str, frozenset[str]]
+    """Language that a script stands for → others that are written in it too."""
     languages: tuple[str, ...]
     """In order of preference, where the votes are equal."""
     known_tools: tuple[str, ...]
@@ -164,9 +167,10 @@ def load_rules(text: str) -> Rules:
         patterns=patterns,
         number_patterns=number_patterns,
         lexicons=lexicons,
-        votes=_votes(small, lexicons, scale.word_weight),
+        votes=_votes(small, features, scale.word_weight),
         letters=_letters(given.get("letters", {})),
         scripts=tuple((language, re.compile(f"[{letters}]")) for language, letters in given.get("scripts", {}).items()),
+        shared_scripts={name: frozenset(others.split()) for name, others in given.get("shared_scripts", {}).items()},
         languages=tuple(small),
         known_tools=tuple(stem for feature in features.values() for stem in feature.tool),
         numbers=frozenset(spaced(given.get("numbers", "")).split()),
@@ -224,14 +228,15 @@ def _lexicon(language: str, pairs: Iterable[tuple[str, int]], openers: Iterable[
 
 
 def _votes(
-    small: Mapping[str, str], lexicons: Mapping[str, Lexicon], word_weight: float
+    small: Mapping[str, str], features: Mapping[str, Feature], word_weight: float
 ) -> dict[str, tuple[tuple[str, float], ...]]:
     """What each word says about the language: the more languages share it, the less."""
     weights: dict[str, dict[str, float]] = {}
-    for language, lexicon in lexicons.items():
-        everyday = {key.lstrip("^=") for key in (*lexicon.phrases, *lexicon.starts, *lexicon.wholes)}
-        for word in {word for phrase in everyday for word in phrase.split()}:
-            weights.setdefault(word, {})[language] = word_weight
+    for feature in features.values():
+        for language, text in feature.words.items():
+            whole = (spaced(entry) for entry in entries(text) if language != "any" and not entry.endswith("*"))
+            for word in {word for phrase in whole for word in phrase.split()}:
+                weights.setdefault(word, {})[language] = word_weight
     for language, words in small.items():
         for word in spaced(words).split():
             weights.setdefault(word, {})[language] = 1.0
