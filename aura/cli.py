@@ -116,6 +116,12 @@ def demo(
 @command("doctor", "Check the settings and this machine; say what to do.")
 def doctor(
     show_all: Annotated[bool, typer.Option("--all", help="Show every setting, with its meaning.")] = False,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live", help="Ask each chosen engine for its health and a few words (may cost a fraction of a cent)."
+        ),
+    ] = False,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
@@ -124,7 +130,7 @@ def doctor(
     start_logs(chosen, quiet=True)
     from aura.tools import doctor as tool
 
-    raise typer.Exit(tool.run(chosen, show_all))
+    raise typer.Exit(tool.run(chosen, show_all, live=live))
 
 
 @command("bench", "Measure a server's response times under load.")
@@ -159,4 +165,4 @@ def own_url(config: Config) -> str:
     return f"{'wss' if server.tls_cert else 'ws'}://{host}:{server.port}/v1/realtime"
 
 
-from aura import cli_keys, cli_records  # noqa: E402, F401  (their commands come behind these)
+from aura import cli_keys, cli_providers, cli_records  # noqa: E402, F401  (their commands come behind these)

@@ -25,6 +25,8 @@ EXAMPLES = {
     "talk": "aura talk hello.wav --save answer.wav",
     "demo": "aura demo",
     "doctor": "aura doctor --all",
+    "providers": "aura providers --probe",
+    "route": 'aura route "how old is the brooklyn bridge"',
     "logs": "aura logs --slowest 5",
     "replay": "aura replay SESSION --from 12 --set turns.silence_s=0.4",
     "recordings": "aura recordings export SESSION call.zip --redact words",

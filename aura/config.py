@@ -30,21 +30,31 @@ import platformdirs
 from aura.config_sources import PREFIX, SEPARATOR, Given, from_dotenv, from_environment, from_options, from_toml
 from aura.core.errors import ConfigError
 from aura.core.secret import Secret
+from aura.providers.registry import Chosen, Part, choose
 
 if TYPE_CHECKING:
     import aura.core.dialogue
     import aura.core.guards
     import aura.core.overlap
     import aura.core.pacing
+    import aura.core.routing.breaker
     import aura.core.sentences
     import aura.core.turns
     import aura.observe.logs
     import aura.observe.otel
+    import aura.providers.cache.settings
+    import aura.providers.deepgram.settings
+    import aura.providers.elevenlabs.settings
+    import aura.providers.engine_settings
     import aura.providers.http
     import aura.providers.offline.stt_settings
     import aura.providers.offline.tts
     import aura.providers.offline.vad
     import aura.providers.openai.settings
+    import aura.providers.router.settings
+    import aura.providers.throttle
+    import aura.providers.tools.settings
+    import aura.providers.xai.settings
     import aura.server.phone_settings
     import aura.server.settings
     import aura.session.session
@@ -57,15 +67,12 @@ if TYPE_CHECKING:
     import aura.storage.recordings
 
 
-class EngineSettings(msgspec.Struct, frozen=True):
-    """Who hears, thinks and speaks."""
-
-    stt: Literal["auto", "offline", "openai", "compatible"] = "auto"
-    """Speech to text. auto: openai when openai.api_key is set, else offline."""
-    chat: Literal["auto", "offline", "openai", "compatible"] = "auto"
-    """The language model. auto: as for stt."""
-    tts: Literal["auto", "offline", "openai", "compatible"] = "auto"
-    """Text to speech. auto: as for stt."""
+AUTO: dict[Part, tuple[str, ...]] = {
+    "stt": ("deepgram", "openai", "xai", "elevenlabs"),
+    "chat": ("openai", "xai"),
+    "tts": ("elevenlabs", "openai", "xai"),
+}
+"""What stands for "auto": those of these whose key is set. The order is that of preference."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,9 +81,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     server: aura.server.settings.ServerSettings
     phone: aura.server.phone_settings.PhoneSettings
     assistant: aura.session.setup.ReplySettings
-    engines: EngineSettings
+    engines: aura.providers.engine_settings.EngineSettings
+    router: aura.providers.router.settings.RouterSettings
+    breaker: aura.core.routing.breaker.BreakerSettings
+    throttle: aura.providers.throttle.ThrottleSettings
+    cache: aura.providers.cache.settings.CacheSettings
+    tools: aura.providers.tools.settings.ToolSettings
     openai: aura.providers.openai.settings.OpenAISettings
     compatible: aura.providers.openai.settings.CompatibleSettings
+    xai: aura.providers.xai.settings.XaiSettings
+    elevenlabs: aura.providers.elevenlabs.settings.ElevenLabsSettings
+    deepgram: aura.providers.deepgram.settings.DeepgramSettings
     http: aura.providers.http.HttpSettings
     offline_stt: aura.providers.offline.stt_settings.SttSettings
     offline_tts: aura.providers.offline.tts.TtsSettings
@@ -99,16 +114,38 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     origins: dict[str, str]
     """`section.key` → where its value was written; what is missing here has its built-in default."""
 
-    def engine(self, part: Literal["stt", "chat", "tts"]) -> str:
-        """The engine chosen for a part, with "auto" resolved; its settings are the section of the same name."""
-        chosen: str = getattr(self.engines, part)
-        if chosen == "auto":
-            return "openai" if self.openai.api_key else "offline"
-        return chosen
+    def engine(self, part: Part) -> str:
+        """The engine that is asked first for a part; its settings are the section of the same name."""
+        return self.candidates(part)[0].partition("/")[0]
+
+    def candidates(self, part: Part) -> tuple[str, ...]:
+        """The engines chosen for a part, by preference, each as `engine` or `engine/model`; "auto" is resolved."""
+        chosen: list[str] = []
+        for name in getattr(self.engines, part):
+            chosen += [auto for auto in AUTO[part] if getattr(self, auto).api_key] if name == "auto" else [name]
+        return tuple(dict.fromkeys(chosen)) or ("offline",)
+
+    def chosen(self, part: Part) -> tuple[Chosen, ...]:
+        """The same with their settings. Raises ConfigError for an engine that there is not."""
+        several = (choose(part, name, self, self.engines.servers) for name in self.candidates(part))
+        return tuple(self._with_preset(part, one) if one.kind == "compatible" else one for one in several)
+
+    def _with_preset(self, part: Part, one: Chosen) -> Chosen:
+        """What is known of the server takes the place of defaults."""
+        from aura.providers.openai.presets import with_preset
+        from aura.providers.openai.settings import CompatibleSettings
+
+        plain = CompatibleSettings()
+        changed = {name for name in plain.__struct_fields__ if getattr(one.settings, name) != getattr(plain, name)}
+        written = {key.partition(".")[2] for key in self.origins if key.startswith(f"{one.name}.")}
+        settings = with_preset(one.settings, frozenset(changed | written))
+        return msgspec.structs.replace(one, settings=settings, model=getattr(settings, f"{part}_model"))
 
     def secrets(self) -> tuple[str, ...]:
         """The texts of all keys that are set, for the log's scrubber."""
-        values = (getattr(getattr(self, s.section), s.name) for s in settings().values())
+        values = [getattr(getattr(self, s.section), s.name) for s in settings().values()]
+        values += [server.api_key for server in self.engines.servers.values()]
+        values += [server.token for server in self.tools.mcp.values()]
         return tuple(value.reveal() for value in values if isinstance(value, Secret) and value)
 
 

@@ -21,6 +21,7 @@ VENDOR_NAMES = {
     "OPENAI_BASE_URL": "openai.base_url",
     "XAI_API_KEY": "xai.api_key",
     "ELEVENLABS_API_KEY": "elevenlabs.api_key",
+    "DEEPGRAM_API_KEY": "deepgram.api_key",
 }
 """Variables that the vendors' own libraries read, and the setting each one is."""
 

@@ -23,10 +23,7 @@ from aura.core import events as ev
 from aura.core.dialogue import DialogueSettings
 from aura.core.guards import FsmSettings
 from aura.core.journal import Header, encode
-from aura.core.ports import (
-    FRAME_BYTES,
-    Kit,
-)
+from aura.core.ports import FRAME_BYTES, Kit, ToolBox
 from aura.core.tape import TapeHeader
 from aura.core.turns import TurnSettings
 from aura.core.wire.grammar import Grammar, Violation
@@ -268,6 +265,7 @@ async def stage(
     session: SessionSettings | None = None,
     who: Who | None = None,
     record: Path | None = None,
+    tools: ToolBox | None = None,
 ) -> AsyncIterator[Scene]:
     """Run a conversation in the background of the block; leaving the block hangs up.
 
@@ -277,7 +275,7 @@ async def stage(
     scene.connect()
     scene.stt, scene.chat = Recogniser(stt_s), Model(list(answers or []), first_token_s, token_s)
     scene.tts = Voicebox(first_audio_s)
-    kit = Kit(scene.stt, scene.chat, scene.tts, scene.tts, Detector, Tools())
+    kit = Kit(scene.stt, scene.chat, scene.tts, scene.tts, Detector, tools or Tools())
     sections = Sections(
         setup.reply, fsm or FsmSettings(), session or SessionSettings(greeting), DialogueSettings(),
         turns or TurnSettings(),

@@ -20,6 +20,7 @@ from aura.core.ports import (
     Tool,
     ToolCall,
     ToolHost,
+    ToolResult,
     Transcript,
     Voice,
 )
@@ -151,7 +152,7 @@ class Tools:
     def tools(self) -> tuple[Tool, ...]:
         return (Tool("wait", "Waits.", {"type": "object", "properties": {"seconds": {"type": "number"}}}),)
 
-    async def call(self, call: ToolCall, host: ToolHost) -> str:
+    async def call(self, call: ToolCall, host: ToolHost) -> ToolResult:
         seconds = json.loads(call.arguments)["seconds"]
         host.say_later(seconds, "Time is up.")
-        return "done"
+        return ToolResult("done")

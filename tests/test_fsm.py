@@ -159,6 +159,28 @@ def test_a_failure_while_speaking_lets_what_is_audible_finish_first() -> None:
     assert conversation.state == "thinking"
 
 
+FILLED = (*HEARD, ev.FillerSaid(1, "One moment.", 1200, "model"), ev.ReplyStarted(1))
+
+
+@pytest.mark.parametrize(
+    ("more", "sources"),
+    [
+        ((ev.StageFailed(1, "think", "unavailable", retryable=True),), ["speech"]),
+        ((ev.StageFailed(1, "think", "auth_failed", retryable=False),), ["apology"]),
+        ((), ["apology"]),
+        ((ev.SentenceReady(1, 1, 9), ev.StageFailed(1, "think", "stream_cut", retryable=True)), ["apology"]),
+        ((ev.SentenceReady(1, 1, 9),), []),
+        ((ev.FunctionRequested(1, "f"),), []),
+    ],
+)
+def test_a_filler_is_no_answer(more: tuple[ev.Event, ...], sources: list[str]) -> None:
+    """What fails behind it is tried again, and where nothing comes behind it that is apologised for."""
+    conversation, steps = play(*FILLED, *more, ev.PlayoutFinished(1, 900))
+
+    assert [e.source for e in steps[-1].effects if isinstance(e, fx.StartReply)] == sources
+    assert conversation.state == ("thinking" if sources else "idle")
+
+
 def test_a_function_that_was_asked_for_is_not_asked_for_again_when_the_reply_fails_under_a_cough() -> None:
     cough = [ev.SpeechStarted(1600), ev.StageFailed(1, "speak", "x", retryable=True), ev.OverlapDismissed("short", 100)]
     conversation, steps = play(*HEARD, ev.FunctionRequested(1, "f"), *cough)
@@ -280,7 +302,8 @@ class World:
             elif n not in self.gated | self.held:
                 out.append(ev.PlayoutFinished(n, 1) if n in self.started else ev.ReplyStarted(n))
             if n in self.transcribed - self.gated:
-                out.append(ev.FunctionRequested(n, "f"))
+                out += [ev.FunctionRequested(n, "f"), ev.FillerSaid(n, "One moment.", 1200, "model")]
+            out.append(ev.SentenceReady(n, 0, 9))
             out += [ev.StageFailed(n, "think", "x", retryable=True), ev.StageFailed(n, "think", "x", retryable=False)]
         return out
 

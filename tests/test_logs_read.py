@@ -276,6 +276,9 @@ def test_every_fact_is_known_to_the_reader():
             "end_ms",
             "aside",
             "status",
+            "outcome",
+            "took_ms",
+            "waited_ms",
         }
         assert known <= set(collect.shapes.Fact.__struct_fields__), kind
 

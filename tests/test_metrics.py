@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from time import perf_counter
+from typing import get_args
 
 import pytest
 import trio
@@ -12,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from aura.observe.health import Health
 from aura.observe.metrics import METRICS, Metrics, Name
 from aura.observe.stalls import PassWatch, StallWatch
+from aura.providers.meter import BREAKER_STATES, UNMETERED, Counted, Measured, Meter, Shown
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
@@ -53,6 +55,23 @@ def test_every_metric_can_be_used_and_scraped(name: Name) -> None:
         metrics.add(name, *labels)
     assert metrics.value(name, *labels) == 1
     assert any(key[0].startswith(f"aura_{name}") and value for key, value in samples(metrics).items())
+
+
+def test_a_gauge_shows_what_was_set_last() -> None:
+    metrics = Metrics()
+    for state in ("open", "half_open", "probing"):
+        metrics.set("breaker_state", BREAKER_STATES[state], "chat", "openai", "gpt")
+    assert samples(metrics)[("aura_breaker_state", "model=gpt", "part=chat", "provider=openai")] == 1
+
+
+def test_engines_can_count_with_the_metrics_of_the_process() -> None:
+    meter: Meter = Metrics()  # mypy checks the same for names and arguments
+    for names, kinds in ((Counted, {"counter"}), (Measured, {"histogram"}), (Shown, {"gauge"})):
+        assert {METRICS[name].kind for name in get_args(names)} == kinds
+    meter.add("cache_requests", "audio", "hit")
+    assert isinstance(meter, Metrics)
+    assert meter.value("cache_requests", "audio", "hit") == 1
+    UNMETERED.add("cache_requests", "audio", "hit")
 
 
 def test_an_untouched_metric_without_labels_is_shown_as_zero() -> None:

@@ -49,7 +49,7 @@ class Talk:
                 break
             self.messages.append(Message("assistant", "", tool_calls=calls))
             for call in calls:
-                result = await self.box.call(call, self.host)
+                result = (await self.box.call(call, self.host)).text
                 self.messages.append(Message("tool", result, tool_call_id=call.id))
         answer = "".join(item.text for item in items if isinstance(item, TextDelta))
         self.messages.append(Message("assistant", answer))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -302,6 +303,7 @@ async def test_the_request_is_what_the_vendor_wants() -> None:
             },
             {"role": "tool", "content": "42", "tool_call_id": "a"},
         ]
+        assert re.fullmatch(r"aura-[0-9a-f]{24}", sent.pop("prompt_cache_key"))
         assert sent == {
             "model": "gpt-6-luna",
             "stream": True,

@@ -30,7 +30,10 @@ MODELS = {
 async def test_models_and_their_last_day_are_listed() -> None:
     async with serve(one_shot("models", MODELS)) as fake, open_http() as http:
         settings = OpenAISettings(base_url=fake.base_url, api_key=Secret("sk-test"))
-        assert await list_models(settings, http) == (Model("gpt-6-luna"), Model("tts-1", "2027-01-06"))
+        assert await list_models(settings, http) == (
+            Model("gpt-6-luna", owned_by="x"),
+            Model("tts-1", "2027-01-06", owned_by="x"),
+        )
         assert fake.seen[0].headers["authorization"] == "Bearer sk-test"
 
 

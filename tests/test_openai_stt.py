@@ -13,7 +13,8 @@ from aura.core import errors
 from aura.core.ports import Hearing, Transcript
 from aura.providers.http import open_http
 from aura.providers.openai.settings import OpenAISettings
-from aura.providers.openai.stt import OpenAITranscriber, form
+from aura.providers.openai.stt import OpenAITranscriber
+from aura.providers.openai.stt_form import form
 from tests.fakes.openai_server import (
     Answer,
     FakeOpenAI,
@@ -42,7 +43,7 @@ async def test_the_upload_is_a_wav_file_of_all_that_was_fed() -> None:
     async with utterance(language="en", stt_prompt="AURA") as (hearing, fake):
         hearing.feed(SECOND[:5000])
         hearing.feed(SECOND[5000:])
-        assert await hearing.final() == Transcript("hello there")
+        assert (await hearing.final()).text == "hello there"
         assert sent_audio(fake.seen[0]) == SECOND
         fields = {name: part.value for name, part in fake.seen[0].form.items() if name != "file"}
         assert fields == {
@@ -54,9 +55,9 @@ async def test_the_upload_is_a_wav_file_of_all_that_was_fed() -> None:
 
 
 READ: dict[str, tuple[Answer, Transcript]] = {
-    "json": (transcript(" hello you "), Transcript("hello you")),
+    "json": (transcript(" hello you "), Transcript("hello you", billed_s=1.0)),
     "with language": (one_shot("stt", {"text": "hallo", "language": "de"}), Transcript("hallo", language="de")),
-    "empty": (transcript(""), Transcript("")),
+    "empty": (transcript(""), Transcript("", billed_s=1.0)),
     "plain text": (raw("stt", b"hello you\n", content_type="text/plain"), Transcript("hello you")),
     "json labelled as text": (raw("stt", b'{"text":"hello"}', content_type="text/plain"), Transcript("hello")),
 }
@@ -104,7 +105,9 @@ async def test_next_to_nothing_is_not_sent(pcm: bytes) -> None:
 async def test_a_finished_draft_is_the_final_transcript() -> None:
     async with utterance() as (hearing, fake):
         hearing.feed(SECOND)
-        assert await hearing.so_far() == await hearing.final()
+        draft = await hearing.so_far()
+        assert draft == Transcript("hello there", billed_s=1.0)
+        assert await hearing.final() == Transcript("hello there")  # it is not billed twice
         assert len(fake.seen) == 1
 
 
@@ -114,16 +117,16 @@ async def test_a_draft_under_way_becomes_the_final_transcript() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hearing.so_far)
             await trio.sleep(0.02)
-            assert await hearing.final() == Transcript("once")
+            assert (await hearing.final()).text == "once"
         assert len(fake.seen) == 1
 
 
 async def test_new_audio_after_a_draft_is_transcribed_again() -> None:
     async with utterance(transcript("one"), transcript("one two")) as (hearing, fake):
         hearing.feed(SECOND)
-        assert await hearing.so_far() == Transcript("one")
+        assert (await hearing.so_far()).text == "one"
         hearing.feed(SECOND)
-        assert await hearing.final() == Transcript("one two")
+        assert (await hearing.final()).text == "one two"
         assert sent_audio(fake.seen[1]) == SECOND * 2
 
 
@@ -144,7 +147,7 @@ async def test_a_cancelled_draft_does_not_take_the_final_transcript_with_it() ->
             nursery.start_soon(draft)
             await trio.sleep(0.02)
             nursery.start_soon(cancel_soon)
-            assert await hearing.final() == Transcript("final")
+            assert (await hearing.final()).text == "final"
         assert fake.seen[0].disconnected_at is not None
 
 
@@ -153,7 +156,7 @@ async def test_a_failed_draft_is_tried_again_for_the_final_transcript() -> None:
         hearing.feed(SECOND)
         with pytest.raises(errors.Unavailable):
             await hearing.so_far()
-        assert await hearing.final() == Transcript("final")
+        assert (await hearing.final()).text == "final"
 
 
 async def test_audio_beyond_the_longest_utterance_is_dropped() -> None:

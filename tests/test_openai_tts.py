@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 import trio
 from hypothesis import given, settings
@@ -18,11 +19,13 @@ from aura.providers.http import open_http
 from aura.providers.openai.settings import OpenAISettings
 from aura.providers.openai.tts import OpenAISpeaker
 from aura.providers.wav import WavFormat, read_wav_header, wav_header
+from tests import sounds
 from tests.fakes.openai_server import Answer, FakeOpenAI, failure, one_shot, raw, serve, speech, sse, tone
 
 HELLO = SpeechRequest("Hello there.", "verse")
 SOUND = tone(0.3)
 FAKE_LENGTH = wav_header(0, 24_000)[:40] + b"\xff\xff\xff\xff"
+STEREO = sounds.wav(1, 16, 2, 24_000, sounds.stereo(np.frombuffer(SOUND, np.int16)))
 FMT = struct.pack("<4sIHHIIHHH", b"fmt ", 18, 1, 1, 22_050, 44_100, 2, 16, 0)
 LISTED = b"RIFF\0\0\0\0WAVE" + FMT + struct.pack("<4sI4s", b"LIST", 3, b"abc") + b"data\xff\xff\xff\xff"
 
@@ -52,6 +55,10 @@ PLAYED: dict[str, tuple[Answer, int]] = {
     "wav, false length": (speech(FAKE_LENGTH + SOUND, content_type="audio/wav"), 24_000),
     "wav, split header": (speech(FAKE_LENGTH + SOUND, piece_bytes=3, content_type="audio/wav"), 24_000),
     "wav labelled pcm, more chunks": (speech(LISTED + SOUND, content_type="audio/pcm"), 22_050),
+    "stereo wav": (
+        speech(STEREO, content_type="audio/wav"),
+        24_000,
+    ),
     "events": (speech(SOUND, events=True), 24_000),
     "events of odd size": (speech(SOUND, piece_bytes=777, events=True), 24_000),
     "wav in events": (speech(FAKE_LENGTH + SOUND, events=True), 24_000),
@@ -80,13 +87,13 @@ FAULTS: dict[str, tuple[Answer, type[errors.ProviderError]]] = {
     "stall": (speech(SOUND, after="hold"), errors.TimedOut),
     "silence before the head": (Answer("tts", head_delay_s=9), errors.TimedOut),
     "silence after the head": (speech(b"", after="hold"), errors.TimedOut),
-    "mp3": (raw("tts", b"ID3\x04" + bytes(90), content_type="audio/mpeg"), errors.BadRequest),
-    "bare mp3": (raw("tts", b"\xff\xf3\x84" + bytes(90), content_type="audio/mpeg"), errors.BadRequest),
-    "ogg": (raw("tts", b"OggS" + bytes(90), content_type="audio/ogg"), errors.BadRequest),
-    "stereo": (
-        raw("tts", FAKE_LENGTH[:22] + b"\2" + FAKE_LENGTH[23:] + SOUND, content_type="audio/wav"),
+    "tags only": (raw("tts", b"ID3\x04" + bytes(90), content_type="audio/mpeg"), errors.StreamCut),
+    "pages of nothing": (raw("tts", b"OggS" + bytes(90), content_type="audio/ogg"), errors.StreamCut),
+    "wav of 12 bits": (
+        raw("tts", sounds.wav(1, 12, 1, 24_000, SOUND), content_type="audio/wav"),
         errors.BadRequest,
     ),
+    "a web page": (raw("tts", b"<html><title>Sign in</title>", content_type="text/html"), errors.Unavailable),
     "json with 200": (one_shot("tts", {"error": {"code": "insufficient_quota"}}), errors.QuotaExhausted),
     "error event": (raw("tts", sse({"type": "error", "error": {"message": "boo"}})), errors.Unavailable),
     "broken event": (raw("tts", sse(b"{nope")), errors.StreamCut),
@@ -140,4 +147,4 @@ async def test_cancelling_reaches_the_engine_at_once() -> None:
 @settings(max_examples=50, deadline=None)
 def test_a_wav_header_is_read_as_soon_as_it_is_complete_and_not_before(rate_hz: int, size: int) -> None:
     start = (wav_header(100, rate_hz) + bytes(100))[:size]
-    assert read_wav_header(start) == (WavFormat(rate_hz, 1, 16, 44) if size >= 44 else None)
+    assert read_wav_header(start) == (WavFormat(rate_hz, 1, 16, 44, data_bytes=100) if size >= 44 else None)

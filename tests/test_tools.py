@@ -45,7 +45,7 @@ def host(nursery: trio.Nursery) -> Host:
 
 
 async def call(box: ToolBox, host: ToolHost, name: str, **arguments: object) -> str:
-    return await box.call(ToolCall("call_1", name, msgspec.json.encode(arguments).decode()), host)
+    return (await box.call(ToolCall("call_1", name, msgspec.json.encode(arguments).decode()), host)).text
 
 
 # ---- functions as tools
@@ -115,7 +115,7 @@ def test_a_signature_becomes_a_schema():
     ],
 )
 async def test_every_call_gets_a_text(host, name, arguments, answer):
-    assert answer in await BOX.call(ToolCall("1", name, arguments), host)
+    assert answer in (await BOX.call(ToolCall("1", name, arguments), host)).text
 
 
 async def test_a_failing_tool_logs_no_words(host, caplog, capsys):

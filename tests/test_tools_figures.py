@@ -140,7 +140,7 @@ def test_sums_agree_with_python(expression):
 )
 async def test_units(value, source, target, answer):
     arguments = msgspec.json.encode({"value": value, "unit_from": source, "unit_to": target}).decode()
-    text = await default_toolbox().call(ToolCall("1", "convert_units", arguments), Silent())
+    text = (await default_toolbox().call(ToolCall("1", "convert_units", arguments), Silent())).text
     assert answer in text
 
 

@@ -13,6 +13,8 @@ class Phrase(msgspec.Struct, frozen=True):
     index: int
     text: str
     spoken: str
+    filler: bool = False
+    """It only bridges a silence, and is no part of the answer."""
 
 
 class Chunk(msgspec.Struct, frozen=True):

@@ -135,6 +135,14 @@ class Dialogue:
         """A reply had a function run; without a result for now if the client runs it."""
         self._put(Call(turn, reply, call, result), lambda old: isinstance(old, Call) and old.call.id == call.id)
 
+    def own_tool(self, reply: int, turn: int, call: ToolCall, result: str | None = None) -> None:
+        """A reply had one of the server's functions run, whose result its words speak of: it stands before them."""
+        words = next((n for n, e in enumerate(self.entries) if isinstance(e, Reply) and e.reply == reply), None)
+        if words is None:
+            self.tool(reply, turn, call, result)
+        else:
+            self._change(_inserted(self.entries, words, Call(turn, reply, call, result)))
+
     def client_call(self, call: ToolCall, after: Place = None) -> None:
         """A function call that the client itself puts into the conversation (it replays a history)."""
         self._insert(Call(0, 0, call), lambda old: isinstance(old, Call) and old.call.id == call.id, after)

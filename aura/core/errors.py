@@ -36,7 +36,10 @@ class ProtocolFault(AuraError):
 
 
 class ProviderError(AuraError):
-    """An engine (speech to text, chat model, text to speech) failed."""
+    """An engine (speech to text, chat model, text to speech) failed.
+
+    `retryable` is made false on an error of the lower row when all that could be tried was tried.
+    """
 
     code = "provider_error"
     retryable = False

@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from aura.core.ports import ToolOutcome
+
 Private = Annotated[str, msgspec.Meta(extra_json_schema={"private": True})]
 
 
@@ -115,15 +117,27 @@ class ToolCalled(ReplyEvent, frozen=True, tag=True):
 
 
 class ToolFinished(ReplyEvent, frozen=True, tag=True):
-    """The function returned."""
+    """The function returned, or nobody waits for it any more. Late: the turn that asked for it was cancelled."""
 
     name: str
+    outcome: ToolOutcome = "ok"
+    took_ms: int = 0
 
 
 class FunctionRequested(ReplyEvent, frozen=True, tag=True):
     """The client is to run a function; what it returns comes with a request of its own."""
 
     name: str
+
+
+class FillerSaid(ReplyEvent, frozen=True, tag=True):
+    """The answer is long in coming, so the voice is given a few words that bridge the silence."""
+
+    text: str
+    waited_ms: int
+    """How long the user had heard nothing of the reply."""
+    why: Literal["model", "tool"]
+    """What it waits for."""
 
 
 class SentenceReady(ReplyEvent, frozen=True, tag=True):
@@ -251,6 +265,7 @@ AnyEvent = (
     | ToolCalled
     | ToolFinished
     | FunctionRequested
+    | FillerSaid
     | SentenceReady
     | FirstAudioArrived
     | ReplyStarted

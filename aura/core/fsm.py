@@ -280,7 +280,7 @@ class Conversation(Moment):
         """Before the first audible word try again; then, or after it, say sorry."""
         assert self.reply
         assert self.reply.failure
-        audible = isinstance(event, ev.PlayoutFinished)
+        audible = isinstance(event, ev.PlayoutFinished) and not self.reply.filled
         again = self.reply.failure.retryable and self.reply.attempts < self.settings.retries and not audible
         self._replace(event, again=again)
 
@@ -304,10 +304,21 @@ class Conversation(Moment):
         if source != "speech":
             self.respond(event)
 
+    def _meant(self, event: ev.Event) -> Answer:
+        """The reply or draft that a fact is about; facts about others are late."""
+        assert isinstance(event, ev.ReplyEvent)
+        return next(answer for answer in (self.reply, self.draft) if answer and answer.number == event.reply)
+
     def hand_over(self, event: ev.Event) -> None:
-        for answer in (self.reply, self.draft):
-            if answer and isinstance(event, ev.FunctionRequested) and answer.number == event.reply:
-                answer.handed_over = True
+        self._meant(event).handed_over = True
+
+    def note_filler(self, event: ev.Event) -> None:
+        answer = self._meant(event)
+        answer.filled = not answer.worded
+
+    def note_words(self, event: ev.Event) -> None:
+        answer = self._meant(event)
+        answer.worded, answer.filled = True, False
 
     def finish(self, _: ev.Event) -> None:
         assert self.reply

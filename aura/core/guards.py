@@ -48,6 +48,10 @@ class Answer(msgspec.Struct):
     """It asked the client to run a function: it may end without a word."""
     asked: bool = False
     """The client asked for it, whatever was said: it gets a response."""
+    filled: bool = False
+    """Nothing of it was said but a filler."""
+    worded: bool = False
+    """A sentence of it is ready."""
     attempts: int = 0
     failure: ev.StageFailed | None = None
 
@@ -144,6 +148,10 @@ class Moment:
         """Nothing was audible, though somebody waits for an answer."""
         reply = self.reply
         return reply is not None and reply.source in ("speech", "request") and not reply.handed_over
+
+    def only_filled(self, event: ev.Event) -> bool:
+        """A filler was audible, and no answer came after it."""
+        return self.reply is not None and self.reply.filled and self.said_nothing(event)
 
     def hopeless(self, event: ev.Event) -> bool:
         """Even the apology failed, or the client runs a function already, which must not be asked for twice."""

@@ -44,6 +44,7 @@ class _Said:
     start: int
     samples: int = 0
     done: bool = False
+    filler: bool = False
     expected: int = 0
     """Its whole length where that is known before it was all sent."""
     times: list[WordTime] = field(default_factory=list)
@@ -87,6 +88,7 @@ class Ledger:
         last: bool,
         words: Sequence[WordTime] = (),
         spoken: str | None = None,
+        filler: bool = False,
     ) -> None:
         """Enter a chunk of a sentence.
 
@@ -94,11 +96,11 @@ class Ledger:
         out: the speakable form of `text`); `words` are positions in `spoken` and seconds since the beginning of the
         sentence's audio. `first` begins a new sentence; `last` says that its length is now known. A sentence that
         cannot be said is entered with no samples, first and last. One that is followed by another without having been
-        completed keeps only the words that sounded.
+        completed keeps only the words that sounded. A `filler` is left out by `answer`.
         """
         if first or not self._said:
             self._close_last()
-            self._said.append(_Said(text, speakable(text) if spoken is None else spoken, self._sent))
+            self._said.append(_Said(text, speakable(text) if spoken is None else spoken, self._sent, filler=filler))
             self._starts.append(self._sent)
             self._said[-1].expected = self._expected.get(len(self._said) - 1, 0)
         said = self._said[-1]
@@ -124,6 +126,15 @@ class Ledger:
         text = "".join(before.text for before in self._said[:index]) + self._part(said, samples - said.start)
         complete = said.done and index == len(self._said) - 1 and samples >= self._sent
         return Heard(text, index, complete)
+
+    def answer(self, samples: int) -> str:
+        """The words heard after that many samples, without fillers."""
+        if not self._said:
+            return ""
+        index = self._index(samples)
+        said = self._said[index]
+        whole = [before.text for before in self._said[:index] if not before.filler]
+        return "".join(whole) + ("" if said.filler else self._part(said, samples - said.start))
 
     def _close_last(self) -> None:
         if self._said and not self._said[-1].done:

@@ -32,6 +32,8 @@ class PlayClock:
         self.before_s = before_s
         """Audio that the client was sent earlier in the same item, by a reply that failed: it counts from there."""
         self.sent_s = 0.0
+        self.ends_at = 0.0
+        """When all that was sent so far will have been heard, or was; 0: nothing was sent."""
         self._position_s = 0.0
         self._as_of = 0.0
         self._paused_at: float | None = None
@@ -43,6 +45,7 @@ class PlayClock:
         if self.position(at) >= self.sent_s and self._paused_at is None:  # empty: the client's buffer fills anew
             self._as_of = max(self._as_of, at + self._settings.client_delay_s)
         self.sent_s += seconds
+        self.ends_at = self.done(at)
 
     def position(self, at: float) -> float:
         """Seconds of this reply that have been played by now, as far as can be told from what was sent."""
@@ -79,12 +82,14 @@ class PlayClock:
             if self._acked is not None:
                 self._acked = (at, self.heard(at))
             self._paused_at, self._as_of = None, max(self._as_of, at)
+            self.ends_at = self.done(at) if self.sent_s else 0.0
 
     def rewind(self, at: float, position_s: float) -> None:
         """The client lost what it had not played yet, is back, and gets the audio from this position on once more."""
         self._position_s = min(self.sent_s, max(0.0, position_s))
         self._acked = None
         self._paused_at, self._as_of = None, at + self._settings.client_delay_s
+        self.ends_at = self.done(at) if self.sent_s else 0.0
 
     def acknowledge(self, at: float, position_s: float) -> None:
         """The client says how far it has played the item; it cannot have played what was not sent."""

@@ -53,6 +53,11 @@ class Transcript(msgspec.Struct, frozen=True):
     language: str | None = None
     served_by: str = ""
     """provider/model that heard it, where several may have."""
+    billed_s: float | None = None
+    """Seconds of audio that the engine says it bills for this answer. None: not said, or this answer cost nothing."""
+    input_tokens: int | None = None
+    """The same where it bills tokens."""
+    output_tokens: int | None = None
 
 
 class Hearing(Protocol):
@@ -167,12 +172,18 @@ class Message(msgspec.Struct, frozen=True):
     tool_call_id: str = ""
 
 
-class Tool(msgspec.Struct, frozen=True):
-    """A function that the model may call; `parameters` is its JSON schema."""
+class Tool(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A function that the model may call; `parameters` is its JSON schema. What stands behind it only AURA sees."""
 
     name: str
     description: str
     parameters: dict[str, Any]
+    deadline_s: float | None = None
+    """Longest run of one call; None: as the conversation's settings say."""
+    finishes: bool = False
+    """A call that has begun goes on when the turn it belongs to is cancelled."""
+    repeats: bool = False
+    """Called again with the same arguments in one turn it is run again, since its result may be another."""
 
 
 class ChatRequest(msgspec.Struct, frozen=True):
@@ -195,6 +206,19 @@ class ChatModel(Protocol):
         ...
 
 
+ToolOutcome = Literal["ok", "refused", "bad_call", "failed", "timed_out", "unavailable", "cancelled"]
+"""refused: it cannot do what it was asked. bad_call: no such tool, or wrong arguments. failed: it broke. unavailable:
+whoever runs it is not there. cancelled: nobody wants its result any more."""
+
+
+class ToolResult(msgspec.Struct, frozen=True):
+    """What came of a call."""
+
+    text: str
+    """What the model is shown, also of an error."""
+    outcome: ToolOutcome = "ok"
+
+
 class ToolHost(Protocol):
     """What a tool may ask of the conversation that runs it."""
 
@@ -210,11 +234,11 @@ class ToolBox(Protocol):
     """The functions that a conversation's model may call on the server."""
 
     def tools(self) -> tuple[Tool, ...]:
-        """What to declare to the model."""
+        """What to declare to the model. May change while the process runs, never within a conversation."""
         ...
 
-    async def call(self, call: ToolCall, host: ToolHost) -> str:
-        """Run one call and return the text to show the model. A wrong name or argument is such a text, no exception."""
+    async def call(self, call: ToolCall, host: ToolHost) -> ToolResult:
+        """Run one call; several may run at the same time. Whatever goes wrong is a result, no exception."""
         ...
 
 

@@ -77,6 +77,14 @@ class SentenceSplitter:
         self._begin()
         return out
 
+    def break_off(self) -> list[Sentence]:
+        """The text ends in a sentence that is not to be said: return what is complete before it."""
+        out = self._cut(final=True)
+        if self._held.text:
+            out.append(self._held)
+        self._begin()
+        return out
+
     def _cut(self, final: bool) -> list[Sentence]:
         out: list[Sentence] = []
         while end := next_end(self._pending, self._settings, first=self._first, final=final):

@@ -81,15 +81,15 @@ TABLE: tuple[Row, ...] = (
     Row(ev.TranscriptReady, "interrupted", "thinking", "know_draft cut confirm end_noted answer", when="over"),
     Row(ev.TranscriptReady, "interrupted", "listening", "know_draft cut confirm"),
     Row(ev.TranscriptReady, "idle speaking", "bug"),
-    *(
-        Row(fact, ANY, "=")
-        for fact in (ev.FirstTokenArrived, ev.ToolCalled, ev.ToolFinished, ev.SentenceReady, ev.FirstAudioArrived)
-    ),
+    *(Row(fact, ANY, "=") for fact in (ev.FirstTokenArrived, ev.ToolCalled, ev.ToolFinished, ev.FirstAudioArrived)),
+    Row(ev.FillerSaid, ANY, "=", "note_filler"),
+    Row(ev.SentenceReady, ANY, "=", "note_words"),
     Row(ev.FunctionRequested, "thinking speaking interrupted", "=", "hand_over"),
     Row(ev.FunctionRequested, "idle listening", "bug"),
     Row(ev.ReplyStarted, "thinking", "speaking"),
     Row(ev.ReplyStarted, "idle listening speaking interrupted", "bug"),
     Row(ev.PlayoutFinished, "speaking", "thinking", "repair", when="repairable"),
+    Row(ev.PlayoutFinished, "speaking", "thinking", "apologise", when="only_filled"),
     Row(ev.PlayoutFinished, "thinking", "=", "apologise", when="said_nothing"),
     Row(ev.PlayoutFinished, "thinking speaking", "listening", "finish take_floor", when="beside"),
     Row(ev.PlayoutFinished, "thinking speaking", "thinking", "finish answer_owed_turn", when="answer_owed"),

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from aura.core.errors import AuraError
-from aura.core.ports import ChatItem, SpeechChunk, Tool, Transcript, WordTime
+from aura.core.ports import ChatItem, HearingEvent, SpeechChunk, Tool, ToolOutcome, Transcript, WordTime
 
 VERSION = 1
 CUT = -1
@@ -116,6 +116,12 @@ class Heard(Outcome, frozen=True, tag="heard"):
     transcript: Transcript
 
 
+class Noticed(Outcome, frozen=True, tag="noticed"):
+    """What the recogniser noticed while the user spoke; None: it will notice nothing more."""
+
+    event: HearingEvent | None = None
+
+
 class Item(Outcome, frozen=True, tag="item"):
     """What the model sent."""
 
@@ -143,6 +149,7 @@ class ToolDone(Outcome, frozen=True, tag="tool"):
 
     text: str
     host: tuple[HostCall, ...] = ()
+    outcome: ToolOutcome = "ok"
 
 
 class Stop(Outcome, frozen=True, tag="stop"):
@@ -156,6 +163,8 @@ class Failed(Outcome, frozen=True, tag="failed"):
     message: str
     provider: str = ""
     retry_after_s: float | None = None
+    spent: bool = False
+    """Whether all that could be tried had been tried, though it is an error that a second try may cure."""
 
 
 class Crashed(Outcome, frozen=True, tag="crashed"):
@@ -189,6 +198,7 @@ AnyOutcome = (
     | Interrupted
     | Done
     | Heard
+    | Noticed
     | Item
     | Sound
     | ToolDone

@@ -19,6 +19,7 @@ PARTS = ("endpoint", "stt", "llm_first_token", "first_sentence", "tts_first_audi
 _MARKS = {
     ev.TranscriptReady: "stt",
     ev.FirstTokenArrived: "llm_first_token",
+    ev.FillerSaid: "filler",
     ev.SentenceReady: "first_sentence",
     ev.FirstAudioArrived: "tts_first_audio",
     ev.ReplyStarted: "playout",
@@ -32,6 +33,8 @@ class TurnTimes(msgspec.Struct, frozen=True):
     turn: int
     draft: bool
     ms: dict[str, float]
+    filler: bool = False
+    """The first thing audible was a filler: the wait for the model ends with it."""
 
 
 class Timeline:
@@ -57,6 +60,8 @@ class Timeline:
         if mark is None or not isinstance(event, ev.ReplyEvent) or event.reply not in self._marks:
             return None
         self._marks[event.reply].setdefault(mark, at)
+        if isinstance(event, ev.FillerSaid):
+            self._marks[event.reply].setdefault("first_sentence", at)
         return self._account(event.reply) if isinstance(event, ev.ReplyStarted) else None
 
     def _account(self, reply: int) -> TurnTimes | None:
@@ -69,4 +74,5 @@ class Timeline:
             ms[part] = round((now - last) * 1000, 3)
             last = now
         ms["voice_to_voice"] = round((last - marks["speech_ended"]) * 1000, 3)
-        return TurnTimes(reply, start.turn, start.draft, ms)
+        filler = marks.get("filler") == marks.get("first_sentence", 0.0)
+        return TurnTimes(reply, start.turn, start.draft, ms, filler)

@@ -228,6 +228,11 @@ class TurnTaker:
         if self._turn is not None:
             self._turn.words = completeness(text, language)
 
+    def over(self) -> None:
+        """The recogniser thinks that the turn is over: the silence after it need not be long."""
+        if self._turn is not None:
+            self._turn.words = "complete"
+
     def skip(self, ms: int) -> tuple[Cue, ...]:
         """So much time has passed without a frame: the client stopped sending. Counts as silence, not as position."""
         self._skipped_ms += ms

@@ -10,6 +10,6 @@ _FIXED = {"offline": OPENAI | XAI, "openai": OPENAI | XAI}
 
 
 def known_voices(engine: str, *more: str) -> frozenset[str]:
-    """The voices of an engine and `more`; empty when any name may be one, as with servers of all kinds."""
-    fixed = _FIXED.get(engine)
-    return frozenset() if fixed is None else fixed | set(more)
+    """The voices of an engine (of several, their names joined by +) and `more`; empty when any name may be one."""
+    fixed = [_FIXED.get(name) for name in engine.split("+")]
+    return frozenset().union(*(voices or () for voices in fixed), more) if all(fixed) else frozenset()

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 LATENCY_S = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
 """Buckets around the budgets of a conversation: 0.2-0.35 s for stopping, 0.9-1.2 s from voice to voice."""
+WAIT_S = (0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 STALL_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 LENGTH_S = (1.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
+ENGINE = ("part", "provider", "model")
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 Name = Literal[
@@ -39,6 +41,21 @@ Name = Literal[
     "clients_slow",
     "clients_flooding",
     "protocol_violations",
+    "provider_calls",
+    "provider_ttft_seconds",
+    "provider_hedges",
+    "provider_failovers",
+    "provider_retries",
+    "provider_cost_usd",
+    "provider_healthy",
+    "breaker_state",
+    "breaker_changes",
+    "rate_left",
+    "throttle_wait_seconds",
+    "throttle_waiting",
+    "throttle_refused",
+    "cache_requests",
+    "cache_bytes",
 ]
 
 
@@ -76,6 +93,27 @@ METRICS: dict[Name, Declared] = {
     "clients_slow": Declared("counter", "Conversations closed because the client did not read."),
     "clients_flooding": Declared("counter", "Conversations closed because the client sent too many messages."),
     "protocol_violations": Declared("counter", "Events against the protocol, if it is checked.", ("rule",)),
+    "provider_calls": Declared(
+        "counter", "Calls of engines: ok, cancelled, or the error's code.", (*ENGINE, "outcome")
+    ),
+    "provider_ttft_seconds": Declared("histogram", "Time to the first token, audio or words.", ENGINE, LATENCY_S),
+    "provider_hedges": Declared("counter", "Calls beside one that was slow.", ("part", "provider")),
+    "provider_failovers": Declared("counter", "Calls in place of one that failed elsewhere.", ("part", "provider")),
+    "provider_retries": Declared("counter", "Calls made again after a failure.", ("part", "provider")),
+    "provider_cost_usd": Declared(
+        "counter", "US dollars spent: stated by the engine, priced, or guessed.", (*ENGINE, "basis")
+    ),
+    "provider_healthy": Declared("gauge", "1: the last call or health check went well, 0: it did not.", ENGINE),
+    "breaker_state": Declared("gauge", "0: closed, 1: half open, 2: open.", ENGINE),
+    "breaker_changes": Declared("counter", "Circuit breakers that became closed, half_open, open.", (*ENGINE, "state")),
+    "rate_left": Declared("gauge", "Share of an account's limits that is left, 0-1.", (*ENGINE, "limit")),
+    "throttle_wait_seconds": Declared("histogram", "Wait for a free slot before a call.", ("provider",), WAIT_S),
+    "throttle_waiting": Declared("gauge", "Calls that wait for a free slot.", ("provider",)),
+    "throttle_refused": Declared("counter", "Calls that waited for a free slot in vain.", ("provider",)),
+    "cache_requests": Declared(
+        "counter", "Requests to the caches (audio, replies): hit, shared, miss, corrupt.", ("cache", "result")
+    ),
+    "cache_bytes": Declared("gauge", "What the caches hold.", ("cache",)),
 }
 
 
@@ -118,6 +156,10 @@ class Metrics:
         """Count: a counter goes up, a gauge either way."""
         key = (name, *labels)
         self._numbers[key] = self._numbers.get(key, 0) + by
+
+    def set(self, name: Name, value: float, *labels: str) -> None:
+        """Show a gauge as it is now."""
+        self._numbers[(name, *labels)] = value
 
     def observe(self, name: Name, seconds: float, *labels: str) -> None:
         """Note one duration."""

@@ -2,27 +2,35 @@
 
 Measured with 60 streams at a time (µs of CPU for a chat answer of 40 tokens / a spoken sentence of 22 pieces):
 `openai` over httpx 7900 / 9100, `httpx.AsyncClient` 7500 / 9100, the same client on `transport.Pool` 3200 / 1900,
-the pool called directly, all decoding included, 3000 / 1600 (bare sockets: 1900 / 1050). So streams call the pool
-(`Endpoint.post`), with httpx's own Request and Response; `Endpoint.client` is a full `httpx.AsyncClient` on the same
-connections for everything that is rare, such as the calls made with the `openai` package.
+the pool called directly, all decoding included, 3000 / 1600 (bare sockets: 1900 / 1050). With 200 streams on one core
+a chunk costs, above bare sockets, 158 µs with `openai`, 26 with its raw lines on our pool, 11 with our own reader
+(`python -m tests.load.streams`, Nov 2026). So streams call the pool (`Endpoint.post`), with httpx's own Request and
+Response; `Endpoint.client` is a full `httpx.AsyncClient` on the same connections for everything that is rare, such as
+the calls made with the `openai` package.
 
 httpx is imported when the first engine on the network is set up: offline conversations do not pay its 70 ms.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+import trio
 
 from aura.core.errors import ConfigError
+from aura.providers.deadlines import Deadlines
 
 if TYPE_CHECKING:
     import httpx
 
     from aura.providers.transport import Exchange
+
+
+MAX_URLS = 256
+"""Addresses kept ready; where voices stand in the address, there may be many."""
 
 
 class HttpSettings(msgspec.Struct, frozen=True):
@@ -39,7 +47,7 @@ class HttpSettings(msgspec.Struct, frozen=True):
 class Endpoint:
     """One engine address, such as https://api.openai.com/v1, and the connections to it. Else raises ConfigError."""
 
-    def __init__(self, base_url: str, settings: HttpSettings) -> None:
+    def __init__(self, base_url: str, settings: HttpSettings, deadlines: Deadlines) -> None:
         import httpx
 
         from aura.providers.transport import Pool
@@ -53,25 +61,44 @@ class Endpoint:
         self._urls: dict[str, httpx.URL] = {}
         self._pool = Pool(
             self.base_url,
+            deadlines,
             keepalive_s=settings.keepalive_s,
             max_connections=settings.max_connections,
             connect_timeout_s=settings.connect_timeout_s,
         )
+        self.tls = self._pool.tls
+        """How to encrypt a connection to this address, for WebSockets. None: not at all."""
         self.client = httpx.AsyncClient(transport=self._pool, base_url=self.base_url, timeout=30.0)
         """For rare calls. Uses the same connections."""
+        self.refused: dict[str, list[str]] = {}
+        """Optional fields of a request that the engine has refused, by model; they are not sent again."""
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str], head_timeout_s: float) -> Answer:
         """Send a request and wait for status and headers, at most `head_timeout_s` once connected.
 
+        `path` may carry a query; it is sent as it is.
+
         Raises httpx's exceptions. The caller closes the answer, whatever happens.
         """
+        return await self._send("POST", path, body, headers, head_timeout_s)
+
+    async def get(self, path: str, headers: Mapping[str, str], head_timeout_s: float) -> Answer:
+        """As `post`, without a body."""
+        return await self._send("GET", path, None, headers, head_timeout_s)
+
+    async def _send(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], head_timeout_s: float
+    ) -> Answer:
         import httpx
 
         url = self._urls.get(path)
         if url is None:
-            url = self._urls[path] = self.base_url.copy_with(path=self.base_url.path.rstrip("/") + path)
+            if len(self._urls) >= MAX_URLS:
+                self._urls.clear()
+            base = self.base_url.raw_path.rstrip(b"/")
+            url = self._urls[path] = self.base_url.copy_with(raw_path=base + path.encode("ascii"))
         limits = {"timeout": {"read": head_timeout_s}}
-        request = httpx.Request("POST", url, headers=headers, content=body, extensions=limits)
+        request = httpx.Request(method, url, headers=headers, content=body, extensions=limits)
         return Answer(await self._pool.handle_async_request(request))
 
     async def warm(self) -> None:
@@ -86,7 +113,7 @@ class Endpoint:
 class Answer:
     """A response whose body has only begun to arrive."""
 
-    __slots__ = ("_exchange", "content_type", "headers", "status")
+    __slots__ = ("_exchange", "content_type", "headers", "read", "status")
 
     def __init__(self, response: httpx.Response) -> None:
         self.status, self.headers = response.status_code, response.headers
@@ -94,10 +121,8 @@ class Answer:
         """The media type in lower case, with its parameters."""
         stream = response.stream
         self._exchange: Exchange = stream  # type: ignore[assignment]
-
-    async def read(self, deadline: float) -> bytes:
-        """Whatever has come since the last call, waiting until `deadline` (Trio time); b"" at the end of the body."""
-        return await self._exchange.read(deadline)
+        self.read: Callable[[float], Awaitable[bytes]] = self._exchange.read
+        """Whatever has come since the last call, waiting until a deadline (Trio time); b"" at the end of the body."""
 
     async def read_all(self, deadline: float, limit: int) -> bytes:
         """The rest of the body, cut off at about `limit` bytes."""
@@ -119,15 +144,15 @@ class Answer:
 class Http:
     """All endpoints in use, by base URL."""
 
-    def __init__(self, settings: HttpSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: HttpSettings, deadlines: Deadlines) -> None:
+        self._settings, self._deadlines = settings, deadlines
         self._endpoints: dict[str, Endpoint] = {}
 
     def endpoint(self, base_url: str) -> Endpoint:
         """The one endpoint for this address. The first https address loads the certificates (30 ms)."""
         key = base_url.rstrip("/")
         if key not in self._endpoints:
-            self._endpoints[key] = Endpoint(key, self._settings)
+            self._endpoints[key] = Endpoint(key, self._settings, self._deadlines)
         return self._endpoints[key]
 
     async def aclose(self) -> None:
@@ -139,8 +164,17 @@ class Http:
 @asynccontextmanager
 async def open_http(settings: HttpSettings | None = None) -> AsyncIterator[Http]:
     """The connections of a whole process; leaving the context closes them."""
-    http = Http(settings or HttpSettings())
-    try:
-        yield http
-    finally:
-        await http.aclose()  # closes sockets without waiting for anybody: no shield needed
+    deadlines = Deadlines()
+    http = Http(settings or HttpSettings(), deadlines)
+    failed: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(deadlines.run)
+        try:
+            yield http
+        except Exception as error:
+            failed = error  # raised outside of the nursery, which would wrap it in a group
+        finally:
+            await http.aclose()  # closes sockets without waiting for anybody: no shield needed
+            nursery.cancel_scope.cancel()
+    if failed is not None:
+        raise failed

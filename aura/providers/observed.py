@@ -7,7 +7,7 @@ is played back instead of an engine stands in `providers/recorded.py`.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar, cast
 from zlib import crc32
@@ -24,17 +24,15 @@ from aura.core.ports import (
     ChatRequest,
     Finished,
     Hearing,
+    HearingEvent,
     Kit,
     SpeechChunk,
     SpeechRequest,
     SpeechToText,
     TextToSpeech,
-    Tool,
-    ToolBox,
-    ToolCall,
-    ToolHost,
     Transcript,
 )
+from aura.providers.observed_tools import ObservedTools
 
 T = TypeVar("T")
 M = TypeVar("M")
@@ -63,11 +61,12 @@ class CallDone(msgspec.Struct, frozen=True, omit_defaults=True):
 
     part: str
     provider: str
+    """Who answered; of several that did not, their names joined by +."""
     elapsed_ms: float
     """When it began, since the conversation did."""
     total_ms: float
     outcome: str
-    """ok, cancelled, or the error's code."""
+    """ok, cancelled, the error's code, or what a tool's call came to."""
     ttfb_ms: float | None = None
     """Until the first item."""
     input_tokens: int | None = None
@@ -75,6 +74,9 @@ class CallDone(msgspec.Struct, frozen=True, omit_defaults=True):
     cached_tokens: int | None = None
     chars: int | None = None
     audio_s: float | None = None
+    model: str | None = None
+    cost_usd: float | None = None
+    """Of the answer that was used, as far as it is known."""
 
 
 class Watch:
@@ -108,10 +110,17 @@ class Account:
         """More about it."""
         self._known.update(known)
 
-    def over(self, error: BaseException | None) -> None:
-        """It ended, by this error if there is one."""
+    def served(self, by: str) -> None:
+        """This engine (`provider/model`) answered."""
+        if by:
+            self._provider, _, model = by.partition("/")
+            if model:
+                self._known["model"] = model
+
+    def over(self, error: BaseException | None, outcome: str = "") -> None:
+        """It ended, by this error if there is one; `outcome` says how, where it is neither that nor ok."""
         if error is None or isinstance(error, StopAsyncIteration | GeneratorExit):
-            outcome = "ok"
+            outcome = outcome or "ok"
         elif isinstance(error, trio.Cancelled | BaseExceptionGroup):
             outcome = "cancelled"
         else:
@@ -145,9 +154,11 @@ class Stream(Generic[M]):
         inner: AbstractAsyncContextManager[AsyncIterator[M]],
         watch: Watch,
         begin: Callable[[], Account],
-        note: Callable[[Account, M], tape.Outcome],
+        note: Callable[[M], tape.Outcome],
+        learn: Callable[[Account, M], None],
     ) -> None:
-        self._inner, self._watch, self._begin, self._note = inner, watch, begin, note
+        self._inner, self._watch, self._begin = inner, watch, begin
+        self._note, self._learn = note, learn
 
     async def __aenter__(self) -> AsyncIterator[M]:
         account = self._account = self._begin()
@@ -163,9 +174,9 @@ class Stream(Generic[M]):
         return self
 
     async def __anext__(self) -> M:
-        account, note = self._account, self._note
-        item = await self._watch.seam.seam(self._following, lambda item: note(account, item))
-        account.item()
+        item = await self._watch.seam.seam(self._following, self._note)
+        self._account.item()
+        self._learn(self._account, item)
         return item
 
     def _following(self) -> Awaitable[M]:
@@ -195,14 +206,14 @@ class ObservedChat:
             last = request.messages[-1].text if request.messages else ""
             return self.watch.call("chat", self.name, request_digest(request), last)
 
-        return Stream(self.inner.reply(request), self.watch, begin, self._note)
+        return Stream(self.inner.reply(request), self.watch, begin, tape.Item, self._learn)
 
     @staticmethod
-    def _note(account: Account, item: ChatItem) -> tape.Outcome:
+    def _learn(account: Account, item: ChatItem) -> None:
         if isinstance(item, Finished):
             counts = {"input_tokens": item.input_tokens, "output_tokens": item.output_tokens}
-            account.know(**counts, cached_tokens=item.cached_tokens)
-        return tape.Item(item)
+            account.know(**counts, cached_tokens=item.cached_tokens, cost_usd=item.cost_usd)
+            account.served(item.served_by)
 
 
 class ObservedTts:
@@ -218,13 +229,13 @@ class ObservedTts:
         def begin() -> Account:
             return self.watch.call("tts", self.name, request_digest(request), request.text, chars=len(request.text))
 
-        def note(account: Account, chunk: SpeechChunk) -> tape.Outcome:
+        def learn(account: Account, chunk: SpeechChunk) -> None:
             nonlocal seconds
             seconds += len(chunk.pcm) / 2 / chunk.rate_hz
             account.know(audio_s=round(seconds, 3))
-            return tape.RawSound(chunk)
+            account.served(chunk.served_by)
 
-        return Stream(self.inner.speak(request), self.watch, begin, note)
+        return Stream(self.inner.speak(request), self.watch, begin, tape.RawSound, learn)
 
 
 def request_digest(request: ChatRequest | SpeechRequest) -> str:
@@ -275,90 +286,28 @@ class Utterance:
         """The words of the whole utterance."""
         return await self._ask(lambda hearing: hearing.final())
 
+    async def events(self) -> AsyncIterator[HearingEvent]:
+        """What the engine notices, if it is one that does. A failure is told by the next request for words."""
+        source = getattr(self._hearing, "events", None)
+        items: AsyncIterator[HearingEvent] | None = source() if source else None
+
+        async def following() -> HearingEvent | None:
+            return None if items is None else await anext(items, None)
+
+        with suppress(ProviderError):
+            while (event := await self._watch.seam.seam(following, tape.Noticed)) is not None:
+                yield event
+
     async def _ask(self, ask: Callable[[Hearing], Awaitable[Transcript]]) -> Transcript:
         seconds = round(self._bytes / 2 / LISTEN_RATE_HZ, 3)
         account = self._watch.call("stt", self._provider, f"{self._crc:08x}", f"{seconds:g}", audio_s=seconds)
         error: BaseException | None = None
         try:
-            return await self._watch.seam.seam(lambda: ask(self._hearing), tape.Heard)
+            heard = await self._watch.seam.seam(lambda: ask(self._hearing), tape.Heard)
+            account.served(heard.served_by)
+            return heard
         except BaseException as raised:
             error = raised
             raise
         finally:
             account.over(error)
-
-
-class ObservedTools:
-    """The functions on the server."""
-
-    def __init__(self, inner: ToolBox, watch: Watch) -> None:
-        self.inner, self.watch = inner, watch
-        self._host: DeferredHost | None = None
-
-    def tools(self) -> tuple[Tool, ...]:
-        """What to declare to the model."""
-        return self.inner.tools()
-
-    async def call(self, call: ToolCall, host: ToolHost) -> str:
-        """Run one call. What it asks of the conversation is done when it returns."""
-        if self._host is None:
-            self._host = DeferredHost(host)
-        deferred = self._host
-        account = self.watch.call("tool", call.name, request_digest_of(call), call.arguments)
-        error: BaseException | None = None
-        try:
-            done = await self.watch.seam.seam(lambda: self._call(call, deferred), lambda done: done)
-            deferred.carry_out(done.host)
-            return done.text
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            account.over(error)
-
-    async def _call(self, call: ToolCall, host: DeferredHost) -> tape.ToolDone:
-        try:
-            return tape.ToolDone(await self.inner.call(call, host), host.asked())
-        finally:
-            host.forget()
-
-
-def request_digest_of(call: ToolCall) -> str:
-    """Tells calls apart."""
-    return tape.digest(f"{call.name} {call.arguments}")
-
-
-class DeferredHost:
-    """The conversation as a tool sees it. A tool runs outside: what it asks for is done when it is back."""
-
-    def __init__(self, host: ToolHost) -> None:
-        self._host = host
-        self._waiting: list[tape.HostCall] = []
-        self._promised = self._made = 0
-        self._call_off: dict[int, Callable[[], None]] = {}
-
-    def say_later(self, after_s: float, text: str) -> Callable[[], None]:
-        """Speak `text` after that many seconds."""
-        self._waiting.append(tape.HostCall(after_s, text))
-        self._promised += 1
-        number = self._promised
-        return lambda: self._waiting.append(tape.HostCall(cancels=number))
-
-    def asked(self) -> tuple[tape.HostCall, ...]:
-        """What waits to be carried out."""
-        return tuple(self._waiting)
-
-    def forget(self) -> None:
-        """The tool is back: what it asked for is on its way, or it failed and nothing is to be done."""
-        self._waiting.clear()
-
-    def carry_out(self, asked: tuple[tape.HostCall, ...]) -> None:
-        """Do what was asked for."""
-        for ask in asked:
-            if ask.cancels:
-                if call_off := self._call_off.pop(ask.cancels, None):
-                    call_off()
-            else:
-                self._made += 1
-                self._call_off[self._made] = self._host.say_later(ask.after_s, ask.text)
-        self._promised = self._made

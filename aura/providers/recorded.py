@@ -15,6 +15,7 @@ from aura.core.ports import (
     Tool,
     ToolCall,
     ToolHost,
+    ToolResult,
     VoiceDetector,
 )
 from aura.core.tape import TapeHeader
@@ -74,7 +75,7 @@ class RecordedTools:
         """What was declared to the model."""
         return self._tools
 
-    async def call(self, call: ToolCall, host: ToolHost) -> str:
+    async def call(self, call: ToolCall, host: ToolHost) -> ToolResult:
         """Not to be called."""
         raise NotAsked(call.name)
 

@@ -7,7 +7,7 @@ which are wrapped.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib import import_module
 from typing import Any, Literal, cast
@@ -28,57 +28,111 @@ class Engine(msgspec.Struct, frozen=True):
     """`module:name` of a callable (settings, http, *, name) → the part, or an async context manager of it."""
     section: str
     """Section of the configuration that the factory is given."""
+    model: str = ""
+    """Field of that section that names the model; empty: there is only one."""
 
 
-OPENAI, OFFLINE = "aura.providers.openai", "aura.providers.offline"
+HERE = "aura.providers"
 
 ENGINES: Mapping[Part, Mapping[str, Engine]] = {
     "stt": {
-        "offline": Engine(f"{OFFLINE}.stt:open_stt", "offline_stt"),
-        "openai": Engine(f"{OPENAI}.stt:OpenAITranscriber", "openai"),
-        "compatible": Engine(f"{OPENAI}.stt:OpenAITranscriber", "compatible"),
+        "offline": Engine(f"{HERE}.offline.stt:open_stt", "offline_stt"),
+        "openai": Engine(f"{HERE}.openai.stt:OpenAITranscriber", "openai", "stt_model"),
+        "openai-live": Engine(f"{HERE}.openai.live_stt:OpenAILive", "openai", "live_stt_model"),
+        "xai": Engine(f"{HERE}.xai.stt:XaiTranscriber", "xai"),
+        "deepgram": Engine(f"{HERE}.deepgram.nova:DeepgramNova", "deepgram", "nova_model"),
+        "deepgram-flux": Engine(f"{HERE}.deepgram.flux:DeepgramFlux", "deepgram", "flux_model"),
+        "elevenlabs": Engine(f"{HERE}.elevenlabs.scribe:Scribe", "elevenlabs", "stt_model"),
+        "compatible": Engine(f"{HERE}.openai.stt:OpenAITranscriber", "compatible", "stt_model"),
     },
     "chat": {
-        "offline": Engine(f"{OFFLINE}.chat:open_chat", "assistant"),
-        "openai": Engine(f"{OPENAI}.chat:OpenAIChat", "openai"),
-        "compatible": Engine(f"{OPENAI}.chat:OpenAIChat", "compatible"),
+        "offline": Engine(f"{HERE}.offline.chat:open_chat", "assistant"),
+        "openai": Engine(f"{HERE}.openai.chat:OpenAIChat", "openai", "chat_model"),
+        "xai": Engine(f"{HERE}.xai.chat:XaiChat", "xai", "chat_model"),
+        "compatible": Engine(f"{HERE}.openai.chat:OpenAIChat", "compatible", "chat_model"),
     },
     "tts": {
-        "offline": Engine(f"{OFFLINE}.tts:open_tts", "offline_tts"),
-        "openai": Engine(f"{OPENAI}.tts:OpenAISpeaker", "openai"),
-        "compatible": Engine(f"{OPENAI}.tts:OpenAISpeaker", "compatible"),
+        "offline": Engine(f"{HERE}.offline.tts:open_tts", "offline_tts"),
+        "openai": Engine(f"{HERE}.openai.tts:OpenAISpeaker", "openai", "tts_model"),
+        "openai-realtime": Engine(f"{HERE}.openai.realtime_tts:open_realtime_tts", "openai", "realtime_tts_model"),
+        "xai": Engine(f"{HERE}.xai.tts:open_tts", "xai"),
+        "elevenlabs": Engine(f"{HERE}.elevenlabs.ws_tts:open_tts", "elevenlabs", "tts_model"),
+        "elevenlabs-http": Engine(f"{HERE}.elevenlabs.http_tts:ElevenLabsSpeaker", "elevenlabs", "tts_model"),
+        "compatible": Engine(f"{HERE}.openai.tts:OpenAISpeaker", "compatible", "tts_model"),
     },
 }
 
 
-def engine(part: Part, name: str) -> Engine:
+class Chosen(msgspec.Struct, frozen=True):
+    """An engine that the operator chose, with its settings."""
+
+    kind: str
+    """Its row in `ENGINES`."""
+    name: str
+    """What it is called: as the row, or by the operator."""
+    model: str
+    settings: Any
+
+    @property
+    def key(self) -> str:
+        """What tells it from the others: `name/model`, or the name alone where there is but one model."""
+        return f"{self.name}/{self.model}" if self.model else self.name
+
+
+def choose(part: Part, candidate: str, sections: Any, servers: Mapping[str, Any]) -> Chosen:
+    """The engine that `candidate` (`name` or `name/model`) stands for; `sections` has the settings by attribute.
+
+    Raises ConfigError naming what there is.
+    """
+    name, _, model = candidate.partition("/")
+    found = engine(part, "compatible" if name in servers else name, servers)
+    kind = "compatible" if name in servers else name
+    settings = servers[name] if name in servers else getattr(sections, found.section)
+    if model and not found.model:
+        raise ConfigError(f"engines.{part}: {name} has no models to choose from; write {name}, not {candidate}")
+    if model:
+        settings = msgspec.structs.replace(settings, **{found.model: model})
+    return Chosen(kind, name, getattr(settings, found.model) if found.model else "", settings)
+
+
+def engine(part: Part, name: str, servers: Iterable[str] = ()) -> Engine:
     """The entry of the table. Raises ConfigError naming what there is."""
     found = ENGINES[part].get(name)
     if found is None:
-        raise ConfigError(f"there is no {part} engine {name!r}; choose one of {', '.join(ENGINES[part])}")
+        known = ", ".join([*ENGINES[part], *servers])
+        raise ConfigError(f"there is no {part} engine {name!r}; choose one of {known}")
     return found
 
 
-def open_stt(name: str, settings: object, http: Http) -> AbstractAsyncContextManager[SpeechToText]:
-    """The recogniser of that name; `settings` is the section `engine("stt", name).section`."""
-    return cast("AbstractAsyncContextManager[SpeechToText]", _open("stt", name, settings, http))
+def open_stt(chosen: Chosen, http: Http) -> AbstractAsyncContextManager[SpeechToText]:
+    """The recogniser that was chosen."""
+    return cast("AbstractAsyncContextManager[SpeechToText]", open_part("stt", chosen, http))
 
 
-def open_chat(name: str, settings: object, http: Http) -> AbstractAsyncContextManager[ChatModel]:
-    """The language model of that name."""
-    return cast("AbstractAsyncContextManager[ChatModel]", _open("chat", name, settings, http))
+def open_chat(chosen: Chosen, http: Http) -> AbstractAsyncContextManager[ChatModel]:
+    """The language model that was chosen."""
+    return cast("AbstractAsyncContextManager[ChatModel]", open_part("chat", chosen, http))
 
 
-def open_tts(name: str, settings: object, http: Http) -> AbstractAsyncContextManager[TextToSpeech]:
-    """The voice of that name."""
-    return cast("AbstractAsyncContextManager[TextToSpeech]", _open("tts", name, settings, http))
+def open_tts(chosen: Chosen, http: Http) -> AbstractAsyncContextManager[TextToSpeech]:
+    """The voice that was chosen."""
+    return cast("AbstractAsyncContextManager[TextToSpeech]", open_part("tts", chosen, http))
+
+
+def usual_model(part: Part, chosen: Chosen) -> str:
+    """The model that an engine asks where its settings do not name one, as far as that can be told without it."""
+    if (part, chosen.kind) != ("chat", "xai"):
+        return ""
+    models = import_module(f"{HERE}.xai.chat").models()
+    return str(models.tiers[chosen.settings.chat_tier])
 
 
 @asynccontextmanager
-async def _open(part: Part, name: str, settings: object, http: Http) -> AsyncIterator[Any]:
-    module, _, attribute = engine(part, name).factory.partition(":")
+async def open_part(part: Part, chosen: Chosen, http: Http) -> AsyncIterator[Any]:
+    """The engine that was chosen for a part."""
+    module, _, attribute = engine(part, chosen.kind).factory.partition(":")
     factory: Callable[..., Any] = getattr(import_module(module), attribute)
-    made = factory(settings, http, name=name)
+    made = factory(chosen.settings, http, name=chosen.name)
     if isinstance(made, AbstractAsyncContextManager):
         async with made as ready:
             yield ready

@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,7 +16,8 @@ import structlog
 import trio
 
 from aura.config import Config
-from aura.core.ports import Kit
+from aura.core.ports import Kit, ToolBox
+from aura.core.routing.status import ProviderReport
 from aura.core.voices import known_voices
 from aura.core.wire import faults
 from aura.core.wire.ids import id_source
@@ -27,10 +27,15 @@ from aura.observe.metrics import Metrics
 from aura.observe.otel import open_spans
 from aura.observe.stalls import PassWatch, log_stall
 from aura.providers import registry
+from aura.providers.cache.replies import open_reply_cache
+from aura.providers.cache.voice import open_voice_cache, own_sentences
 from aura.providers.http import open_http
 from aura.providers.observed import observed
 from aura.providers.offline import vad
 from aura.providers.phone_calls import PhoneCalls
+from aura.providers.router.opening import Means, Router, open_router
+from aura.providers.router.report import board_report
+from aura.providers.tools.opening import open_tools
 from aura.server.auth import Gate, check_reach
 from aura.server.books import Books, Library
 from aura.server.budget import Budget
@@ -44,6 +49,7 @@ from aura.server.operator import link, operator_key
 from aura.server.phone_access import Vendor, check_call, vendor_of
 from aura.server.phones import NotTaken, Phones
 from aura.server.principal import Principal
+from aura.server.providers_api import cache_counts, provider_routes
 from aura.server.realtime_api import models_of, realtime_routes
 from aura.server.resume import NO_RETURN, Attached, Lines, SocketLine, said_played
 from aura.server.sessions import session_routes
@@ -70,36 +76,48 @@ SLOW_STEP_S = 0.1
 
 
 @asynccontextmanager
-async def open_kit(config: Config, health: Health) -> AsyncIterator[Kit]:
+async def open_engines(config: Config, health: Health, metrics: Metrics) -> AsyncIterator[Router]:
     """The engines of the process, ready to use."""
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(open_http(config.http))
-        names = {part: config.engine(part) for part in registry.ENGINES}
+        chosen = {part: config.chosen(part) for part in registry.ENGINES}
+        spare = registry.choose("tts", "offline", config, {})
+        spent = config.storage.data_dir / "spent.json"
+        told = [config.assistant.apology, config.session.greeting, config.router.budget_notice, *config.think.fillers]
+        own = own_sentences(told, config.sentences)
+        voices = await stack.enter_async_context(
+            open_voice_cache(config.cache, config.storage.data_dir, own.__contains__, metrics)
+        )
+        replies = await stack.enter_async_context(open_reply_cache(config.cache, metrics))
+        means = Means(config.router, today, config.throttle, config.breaker, voices, replies, metrics, spent)
+        router = await stack.enter_async_context(open_router(chosen, spare, http, means))
+        for line in router.board.all():
+            if ready := getattr(line.engine, "why_not_ready", None):
+                health.add("speech to text", ready)
+        yield router
 
-        def settings(part: registry.Part, name: str) -> object:
-            return getattr(config, registry.engine(part, name).section)
 
-        stt = await stack.enter_async_context(registry.open_stt(names["stt"], settings("stt", names["stt"]), http))
-        chat = await stack.enter_async_context(registry.open_chat(names["chat"], settings("chat", names["chat"]), http))
-        tts = await stack.enter_async_context(registry.open_tts(names["tts"], settings("tts", names["tts"]), http))
-        backup = tts
-        if names["tts"] != "offline":
-            backup = await stack.enter_async_context(registry.open_tts("offline", settings("tts", "offline"), http))
-        ready = getattr(stt, "why_not_ready", None)
-        if ready is not None:
-            health.add("speech to text", ready)
-        toolbox = import_module("aura.providers.tools.builtin").default_toolbox()
-        yield Kit(stt, chat, tts, backup, lambda: vad.make_detector(config.vad), toolbox)
+def today() -> str:
+    """The date (UTC)."""
+    return time.strftime("%Y-%m-%d", time.gmtime())
 
 
 class House:
     """All conversations of the process share this."""
 
-    def __init__(self, config: Config, kit: Kit, library: Library, phones: Phones, nursery: trio.Nursery) -> None:
-        self.config, self.kit, self.library, self.phones, self.nursery = config, kit, library, phones, nursery
+    def __init__(
+        self,
+        config: Config,
+        router: Router,
+        toolbox: ToolBox,
+        library: Library,
+        phones: Phones,
+        nursery: trio.Nursery,
+    ) -> None:
+        self.config, self.router, self.toolbox, self.library = config, router, toolbox, library
+        self.phones, self.nursery = phones, nursery
         self.sections = sections_of(config)
         self.lines = Lines(config.server.resume_grace_s, 2 * config.server.conversations_max)
-        self.warm_up = [engine.warm for engine in (kit.stt, kit.chat, kit.tts) if hasattr(engine, "warm")]
 
     async def hold(self, socket: Socket, request: Request) -> None:
         """One connection, to its end: of a new conversation, or of one that goes on."""
@@ -125,12 +143,16 @@ class House:
         ends = int(time.time() + limit_s) if limit_s else 0
         return Who(f"sess_{secrets.token_hex(8)}", asked, patch, ends)
 
+    def kit(self, who: Who) -> Kit:
+        """The engines of one conversation."""
+        engines = self.router.engines(who.ident, who.query.get("tenant", ""))
+        detector = partial(vad.make_detector, self.config.vad)
+        return Kit(engines.stt, engines.chat, engines.tts, engines.backup_tts, detector, self.toolbox)
+
     def routes(self, gate: Gate) -> Sequence[BaseRoute]:
         """The REST side of the protocol."""
-        chat = getattr(self.config, registry.engine("chat", self.config.engine("chat")).section)
-
         own = self.sections.speak
-        voices = known_voices(self.kit.tts.name, own.voice, *own.more_voices)
+        voices = known_voices(self.router.engines("").tts.name, own.voice, *own.more_voices)
 
         def describe(patch: dict[str, Any]) -> RealtimeSession:
             session = self._who({}, patch).describe(self.sections)
@@ -138,13 +160,19 @@ class House:
                 raise faults.unknown_voice(session.voice, voices, "session.audio.output.voice")
             return session
 
-        return realtime_routes(gate, self.config.server, describe, models_of(getattr(chat, "chat_model", "")))
+        def report() -> ProviderReport:
+            return board_report(self.router.board, cache_counts(self.library.metrics))
+
+        return [
+            *provider_routes(report),
+            *realtime_routes(gate, self.config.server, describe, models_of(self.config.chosen("chat")[0].model)),
+        ]
 
     async def _conversation(self, line: SocketLine, who: Who, path: str) -> None:
         """A conversation whose connections come and go."""
         leave = self.lines.enter(line, id_source(who.ident.encode())("conv"))
         try:
-            await self.talk(line, line, path, who, self.sections, self.kit)
+            await self.talk(line, line, path, who, self.sections, self.kit(who))
         finally:
             leave()
 
@@ -167,7 +195,7 @@ class House:
         who = msgspec.structs.replace(
             who, query=call.asked(recorded=self.config.storage.record) | tenant_of(request.principal)
         )
-        sections, kit = call.sections(self.sections, self.phones.settings), call.kit(self.kit)
+        sections, kit = call.sections(self.sections, self.phones.settings), call.kit(self.kit(who))
 
         async def hang_up() -> None:
             """The assistant ended the call; Telnyx goes on with it in silence, whatever ended the conversation."""
@@ -207,6 +235,7 @@ class House:
         except Exception as error:
             log.exception("conversation.crashed", error=type(error).__name__)
         finally:
+            self.router.close(who.ident)
             await sockets.close(code, why)
 
     def _checked(self, line: Line) -> Line:
@@ -222,7 +251,7 @@ class House:
             steps = RecordedSteps(books.recording)
             line = RecordedLine(line, steps, books.recording)
         seen = observed(kit, steps, books.call)
-        return str(await steps.root(hold, sections, who, seen, line, steps, books.taps, self.warm_up))
+        return str(await steps.root(hold, sections, who, seen, line, steps, books.taps, [self.router.warm]))
 
 
 def tenant_of(principal: Principal) -> dict[str, str]:
@@ -244,15 +273,18 @@ async def serve(config: Config, *, task_status: trio.TaskStatus[int] = trio.TASK
     async with (
         open_journals(config.storage) as journals,
         open_recordings(config.recording, config.storage.data_dir) as recordings,
-        open_kit(config, health) as kit,
+        open_engines(config, health, metrics) as router,
+        open_tools(config.tools) as toolbox,
         open_spans(config.otel) as spans,
         open_http(config.http) as http,
         trio.open_nursery() as nursery,
     ):
         phones = Phones(config.phone, config.session.greeting, PhoneCalls(http, config.phone.api_timeout_s))
-        house = House(config, kit, Library(config, journals, recordings, spans, metrics), phones, nursery)
+        library = Library(config, journals, recordings, spans, metrics)
+        house = House(config, router, toolbox, library, phones, nursery)
         await nursery.start(drain_on_signal, drain, server.drain_grace_s, server.drain_close)
         await nursery.start(gate.watch)
+        nursery.start_soon(router.watch)
         nursery.start_soon(trio.to_thread.run_sync, vad.load_model)
         key = operator_key(server.operator_key, server.host, storage.data_dir, recording=storage.record)
         app = pages(health, metrics, drain, lambda: [*session_routes(storage.data_dir, key), *house.routes(gate)])

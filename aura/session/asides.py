@@ -6,7 +6,7 @@ never the server's; nothing of it gets into the history.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
@@ -93,7 +93,7 @@ class Asides:
     async def _think(self, producer: Producer, reply: Reply, words: trio.MemorySendChannel[str]) -> None:
         setup = reply.setup
         self._client.limits.check(trio.current_time())
-        functions = Functions(_never, frozenset(tool.name for tool in setup.functions), partial(self._call, reply))
+        functions = Functions(_none, frozenset(tool.name for tool in setup.functions), partial(self._call, reply))
         request = setup.request(setup.messages(self._session.dialogue), ())
         await think(
             request, words, self._kit.chat, functions, setup.think, producer.tell, reply.spent.add, reply.order.reply
@@ -105,6 +105,6 @@ class Asides:
         self._client.call(reply, call, spoken=spoken)
 
 
-async def _never(call: ToolCall) -> str:
-    """The model made a function up."""
-    return f"there is no function {call.name}"
+async def _none(calls: Sequence[ToolCall]) -> list[str]:
+    """None of the server's functions is offered to an aside."""
+    return [f"there is no function {call.name}" for call in calls]

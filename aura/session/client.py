@@ -174,6 +174,7 @@ class Client:
             last=chunk.last,
             words=chunk.words,
             spoken=chunk.phrase.spoken,
+            filler=chunk.phrase.filler,
         )
         self.post(self.view.audio(number, chunk.payload))
         self.shelf.add(self.view.item_of(number) or "", reply.setup.output, chunk.payload)

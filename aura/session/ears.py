@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import structlog
 import trio
 
 from aura.core.audio import AudioFormat, Reframer
 from aura.core.errors import Unavailable
-from aura.core.ports import SpeechToText, Transcript
+from aura.core.ports import Final, HearingEvent, Interim, SpeechToText, Transcript
 from aura.session.pipes import open_pipe
 from aura.session.steps import Steps
 from aura.stages.listen import Listener
-from aura.stages.transcribe import KEPT_BYTES, Ear, TranscribeSettings, transcribe
+from aura.stages.transcribe import KEPT_BYTES, Ear, TranscribeSettings, notice, transcribe
 
 log = structlog.get_logger()
 
@@ -25,6 +28,8 @@ class Ears:
         self._known: dict[int, Transcript] = {}
         self._committing: dict[int, trio.Event] = {}
         self._unanswered_s = 0.0
+        self.words_so_far: Callable[[int, str], None] = lambda turn, text: None
+        """Told the words of a turn while it is being said."""
 
     def open(self, turn: int, nursery: trio.Nursery) -> Ear:
         """Begin to transcribe a turn; the listener puts its audio in from now on."""
@@ -32,7 +37,14 @@ class Ears:
         self._open[turn] = ear
         self.listener.ear = ear
         self.steps.spawn(nursery, transcribe, ear, self.stt)
+        self.steps.spawn(nursery, notice, ear, partial(self._noticed, ear))
         return ear
+
+    def _noticed(self, ear: Ear, event: HearingEvent) -> None:
+        if self.listener.ear is ear:
+            self.listener.noticed(event)
+        if isinstance(event, Interim | Final) and event.text and ear.turn in self._open:
+            self.words_so_far(ear.turn, event.text)
 
     def open_manual(self, turn: int, nursery: trio.Nursery) -> None:
         """A client committed its own audio: that is the utterance."""

@@ -19,6 +19,7 @@ from aura.session.pipes import open_pipe
 from aura.session.reply import Reply
 from aura.session.steps import Steps
 from aura.stages.display import display
+from aura.stages.filler import Filler
 from aura.stages.phrase import phrase
 from aura.stages.playout import playout
 from aura.stages.speak import speak
@@ -35,8 +36,8 @@ class Producer:
     def __init__(self, kit: Kit, client: Client, steps: Steps, tell: Callable[[ev.Event], Any]) -> None:
         self.kit, self.client, self.steps, self.tell = kit, client, steps, tell
 
-    async def produce(self, reply: Reply, think: Think) -> None:
-        """Make the reply; returns when it was heard to its end or a stage has failed."""
+    async def produce(self, reply: Reply, think: Think, filler: Filler | None = None) -> None:
+        """Make the reply; returns when it was heard to its end or a stage has failed. `filler` bridges long waits."""
         words_in, words_out = open_pipe("words")
         async with trio.open_nursery() as nursery:
             guarded = partial(self.steps.spawn, nursery, self.guard, reply)
@@ -45,9 +46,15 @@ class Producer:
                 guarded("display", display, words_out, reply.gate, partial(self._show, reply), self.tell,
                         reply.order.reply)  # fmt: skip
             else:
-                self._voice(reply, words_out, guarded)
+                self._voice(reply, words_out, guarded, filler)
 
-    def _voice(self, reply: Reply, words: trio.MemoryReceiveChannel[str], guarded: Callable[..., None]) -> None:
+    def _voice(
+        self,
+        reply: Reply,
+        words: trio.MemoryReceiveChannel[str],
+        guarded: Callable[..., None],
+        filler: Filler | None,
+    ) -> None:
         """The stages from text to audio."""
         sentences_in, sentences_out = open_pipe("sentences")
         voice_in, voice_out = open_pipe("voice")
@@ -56,7 +63,10 @@ class Producer:
 
         def note(piece: Phrase) -> None:
             reply.phrases.append(piece)
-            self.tell(ev.SentenceReady(number, piece.index, len(piece.text)))
+            if piece.filler and filler:
+                self.tell(filler.fact(number, piece.text))
+            else:
+                self.tell(ev.SentenceReady(number, piece.index, len(piece.text)))
 
         async def ready() -> None:
             if setup.reply.draft_depth != "tts":
@@ -65,7 +75,7 @@ class Producer:
         async def send(chunk: Chunk) -> None:
             await self.client.audio(reply, chunk)
 
-        guarded("phrase", phrase, words, sentences_in, SentenceSplitter(setup.sentences), note)
+        guarded("phrase", phrase, words, sentences_in, SentenceSplitter(setup.sentences), note, filler)
         guarded(
             "speak", speak, sentences_out, voice_in, engine, setup.output,
             setup.playout.chunk_ms, setup.speak, ready, reply.ledger.expect, self.tell, number,

@@ -24,6 +24,8 @@ from aura.session.producer import Producer
 from aura.session.reply import Reply
 from aura.session.setup import Setup
 from aura.session.steps import Steps
+from aura.session.toolruns import ToolRuns
+from aura.stages.filler import Choice, Filler
 from aura.stages.think import Functions, think
 
 
@@ -36,6 +38,7 @@ class Past:
         """What the last cancelled reply left unsaid."""
         self.dropped: Reply | None = None
         """The last one that ended, whose request another may have to fulfil."""
+        self.fillers = Choice()
 
 
 class Replies:
@@ -53,7 +56,8 @@ class Replies:
         steps: Steps,
     ) -> None:
         self.kit, self.dialogue, self.ears, self.setup = kit, dialogue, ears, setup
-        self.client, self.tell, self.host, self.steps = client, tell, host, steps
+        self.client, self.tell, self.steps = client, tell, steps
+        self.tools = ToolRuns(kit.toolbox, dialogue, host, steps, tell)
         self.running: dict[int, Reply] = {}
         """With the asides, which are started and ended elsewhere."""
         self.past = Past()
@@ -70,7 +74,10 @@ class Replies:
         if dropped and dropped.order.reply == order.retry_of:  # to the client they are one
             setup, before_s = dropped.setup, dropped.clock.before_s + dropped.clock.sent_s
         reply = self.running[order.reply] = Reply(order, setup, before_s=before_s, away=self.away)
-        self.steps.spawn(nursery, self._run, reply)
+        calls = self.tools.begin(order, setup.think, nursery)
+        filler = Filler(setup.think, reply.gate, reply.clock, calls.spoken, self.past.fillers, calls.running)
+        calls.changed = filler.rearm
+        self.steps.spawn(nursery, self._run, reply, filler)
         return reply
 
     def end(self, number: int) -> Reply | None:
@@ -80,21 +87,17 @@ class Replies:
             if reply.sent:
                 self.past.replies.append(reply)
             self.past.dropped = reply
+            self.tools.end(number)
             reply.audio.forget()
             reply.scope.cancel()
         return reply
 
-    def heard_until(self, number: int, ms: int) -> str | None:
-        """The words in the first `ms` of a reply, also of one that ended not long ago; None: nothing is known of it."""
-        reply = self._known(number)
-        return reply.heard_until(ms) if reply else None
-
     def length_ms(self, number: int) -> int | None:
         """How much audio of a reply's item was sent, also of one that ended not long ago; None: that is not known."""
-        reply = self._known(number)
+        reply = self.known(number)
         return reply.sent_ms() if reply else None
 
-    def _known(self, number: int) -> Reply | None:
+    def known(self, number: int) -> Reply | None:
         """A reply under way, or one that ended not long ago."""
         replies = (*self.past.replies, *self.running.values())
         return next((reply for reply in replies if reply.order.reply == number), None)
@@ -105,7 +108,7 @@ class Replies:
 
     # ---- one reply
 
-    async def _run(self, reply: Reply) -> None:
+    async def _run(self, reply: Reply, filler: Filler) -> None:
         number = reply.order.reply
         producer = Producer(self.kit, self.client, self.steps, self.tell)
         with structlog.contextvars.bound_contextvars(turn=reply.order.turn, reply=number), reply.scope:
@@ -113,7 +116,7 @@ class Replies:
                 return
             if reply.setup.reply.draft_depth == "stt":
                 await reply.gate.wait_released()
-            await producer.produce(reply, self._think)
+            await producer.produce(reply, self._think, filler)
 
     async def _hear(self, reply: Reply) -> None:
         order = reply.order
@@ -132,11 +135,13 @@ class Replies:
             reply.complete = True
             return
         await self.ears.all_committed()
+        await self.tools.settled(reply)
         self.client.limits.check(trio.current_time())
         functions = Functions(
-            lambda call: self._run_tool(reply, call),
+            lambda calls: self.tools.run(reply, calls),
             frozenset(tool.name for tool in setup.functions),
             lambda call, spoken: self._hand_over(reply, call, spoken=spoken),
+            self.tools.admit,
         )
         request = setup.request(self._messages(reply), self.kit.toolbox.tools())
         await think(
@@ -149,12 +154,6 @@ class Replies:
         if reply.question and setup.context is None:
             return self.dialogue.preview(reply.order.turn, reply.question, setup.instructions)
         return setup.messages(self.dialogue)
-
-    async def _run_tool(self, reply: Reply, call: ToolCall) -> str:
-        await reply.gate.wait_released()  # a draft has no side effects
-        result = await self.kit.toolbox.call(call, self.host)
-        self.dialogue.tool(reply.order.reply, reply.order.turn, call, result)
-        return result
 
     async def _hand_over(self, reply: Reply, call: ToolCall, *, spoken: bool) -> None:
         """Ask the client to run one of its functions."""

@@ -104,10 +104,22 @@ class Reply:
         words = self.ledger.heard(round(position * self.setup.output.rate_hz)).text
         return words, round((position + self.clock.before_s) * 1000)
 
-    def heard_until(self, ms: int) -> str:
-        """The words in the first `ms` of its item."""
-        samples = round((ms / 1000 - self.clock.before_s) * self.setup.output.rate_hz)
-        return self.said() if self.written else self.ledger.heard(max(0, samples)).text
+    def answered(self, at: float) -> str:
+        """What was heard of the answer: fillers are none of it. The model is not shown them, lest it learn to."""
+        return (
+            self.said() if self.written else self.ledger.answer(round(self.clock.heard(at) * self.setup.output.rate_hz))
+        )
+
+    def answer(self) -> str:
+        """The answer as far as there is one."""
+        return "".join(phrase.text for phrase in self.phrases if not phrase.filler)
+
+    def heard_until(self, ms: int) -> tuple[str, str]:
+        """The words in the first `ms` of its item: all, and those of the answer."""
+        if self.written:
+            return self.said(), self.said()
+        samples = max(0, round((ms / 1000 - self.clock.before_s) * self.setup.output.rate_hz))
+        return self.ledger.heard(samples).text, self.ledger.answer(samples)
 
     def sent_ms(self) -> int:
         """Milliseconds of its item's audio that were sent."""
@@ -123,7 +135,7 @@ class Reply:
             return ""
         heard = self.ledger.heard(round(self.clock.heard(at) * self.setup.output.rate_hz))
         first = heard.sentence + 1 if heard.complete else heard.sentence
-        return "".join(p.text for p in self.phrases[max(0, first) :]).strip()
+        return "".join(p.text for p in self.phrases[max(0, first) :] if not p.filler).strip()
 
     def usage(self) -> Usage:
         """What it used."""

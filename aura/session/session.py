@@ -83,6 +83,7 @@ class Session:
         self.settings = settings[1]
         self.client, self.dialogue = client, dialogue
         self.ears = make_listener(self.tell, lambda: self.conversation.state)
+        self.ears.words_so_far = client.words
         self.steps = steps
         self.replies = Replies(kit, dialogue, self.ears, setup, client, self.tell, self, steps)
         self.taps = list(taps)
@@ -107,6 +108,7 @@ class Session:
         fact = Fact(self._facts, at, event, step, self.conversation.turn)
         for effect in step.effects:
             self._carry_out(effect)
+        self.replies.tools.settle()
         self.client.moved(step, event)
         for tap in list(self.taps):
             try:
@@ -251,7 +253,7 @@ class Session:
         """What was heard of a reply belongs to the history, however it ends."""
         reply = self.replies.running.get(number)
         if reply is not None and reply.sent:
-            heard, full = reply.heard(now)[0], "".join(p.text for p in reply.phrases)
+            heard, full = reply.answered(now), reply.answer()
             self.dialogue.assistant(number, reply.order.turn, full, heard, interrupted=heard.split() != full.split())
 
     async def _commit(self, turn: int) -> None:
@@ -268,9 +270,11 @@ class Session:
 
     def truncate(self, number: int, audio_end_ms: int) -> str | None:
         """The client says that only this much of a reply was heard; returns the words that were, if that is known."""
-        heard = self.replies.heard_until(number, audio_end_ms)
-        if heard is not None:
-            self.dialogue.heard(number, heard)
+        reply = self.replies.known(number)
+        if reply is None:
+            return None
+        heard, answer = reply.heard_until(audio_end_ms)
+        self.dialogue.heard(number, answer)
         return heard
 
     def hear_item(self, turn: int, audio: list[bytes], written: AudioFormat, known: Callable[[str], object]) -> None:

@@ -247,7 +247,8 @@ def describe(error: BaseException) -> tape.Outcome:
     if isinstance(error, Interrupted):
         return tape.Interrupted()
     if isinstance(error, ProviderError):
-        return tape.Failed(error.code, str(error), error.provider, error.retry_after_s)
+        spent = type(error).retryable and not error.retryable
+        return tape.Failed(error.code, str(error), error.provider, error.retry_after_s, spent)
     return tape.Crashed(f"{type(error).__name__}: {error}")
 
 

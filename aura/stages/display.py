@@ -10,6 +10,7 @@ import trio
 from aura.core import events as ev
 from aura.core.data import Phrase
 from aura.stages.playout import Gate
+from aura.stages.think import BREAKS_OFF, STANDS_ALONE
 
 
 async def display(
@@ -23,6 +24,8 @@ async def display(
     index = 0
     with words:
         async for delta in words:
+            if delta in (STANDS_ALONE, BREAKS_OFF):
+                continue
             await gate.wait_open()
             if not index:
                 tell(ev.ReplyStarted(reply))

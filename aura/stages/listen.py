@@ -11,7 +11,7 @@ import trio
 
 from aura.core import events as ev
 from aura.core.overlap import OverlapFacts, OverlapSettings, judge
-from aura.core.ports import FRAME_MS, VoiceDetector
+from aura.core.ports import FRAME_MS, EagerEnd, Ended, HearingEvent, Resumed, VoiceDetector
 from aura.core.turns import Cue, CueKind, TurnSettings, TurnTaker
 from aura.stages.transcribe import Ear
 
@@ -150,6 +150,17 @@ class Listener:
         """The words so far: a finished sentence ends the turn sooner, a mere "uh-huh" is no interruption."""
         self.taker.hint(text)
         self.overlap.words(text)
+
+    def noticed(self, event: HearingEvent) -> None:
+        """What the recogniser of the present utterance thinks of the turn. Silence decides all the same."""
+        match event:
+            case EagerEnd(text):
+                self.hint(text)
+            case Ended(text):
+                self.hint(text)
+                self.taker.over()
+            case Resumed():
+                self.overlap.words(None)
 
     def configure(self, turns: TurnSettings) -> None:
         """Other settings; a turn that is going on ends here for the turn taking."""

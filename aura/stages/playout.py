@@ -20,6 +20,9 @@ class Gate:
 
     def __init__(self, *, released: bool, away: bool = False) -> None:
         self.released, self.held, self.braked, self.away = released, False, False, away
+        self.released_at = trio.current_time()
+        """Since when the user waits for it, where it is released."""
+        self.on_change: Callable[[], None] | None = None
         self._changed = trio.Event()
 
     def change(
@@ -31,12 +34,16 @@ class Gate:
         away: bool | None = None,
     ) -> None:
         """Set what is given and wake whoever waits."""
+        if released and not self.released:
+            self.released_at = trio.current_time()
         self.released = self.released if released is None else released
         self.held = self.held if held is None else held
         self.braked = self.braked if braked is None else braked
         self.away = self.away if away is None else away
         self._changed.set()
         self._changed = trio.Event()
+        if self.on_change is not None:
+            self.on_change()
 
     async def wait_released(self) -> None:
         """Wait until the reply is no draft any more."""
@@ -50,8 +57,13 @@ class Gate:
 
     async def wait_open(self) -> None:
         """Wait until audio may be sent."""
-        while not self.released or self.held or self.braked or self.away:
+        while not self.is_open:
             await self._changed.wait()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether audio may be sent."""
+        return self.released and not (self.held or self.braked or self.away)
 
     @property
     def paused(self) -> bool:

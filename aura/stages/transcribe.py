@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import aclosing
+
 import msgspec
 import trio
 
 from aura.core.errors import ProviderError, TimedOut
-from aura.core.ports import Hearing, SpeechToText, Transcript
+from aura.core.ports import Hearing, HearingEvent, SpeechToText, Transcript
 
 KEPT_BYTES = 320_000
 """Sound of an utterance that is kept for whoever asks for it; of a longer one nothing is."""
@@ -30,7 +33,8 @@ class Ear:
     ) -> None:
         self.turn = turn
         self.settings = settings
-        self.scope = trio.CancelScope()
+        self.scopes = (trio.CancelScope(), trio.CancelScope())
+        """Of the task that feeds the recogniser, and of the one that hears what it notices."""
         self.audio_in, self.audio_out = audio
         self.frames = 0
         """Frames that were put in."""
@@ -54,7 +58,8 @@ class Ear:
 
     def close(self) -> None:
         """Nobody needs this utterance any more."""
-        self.scope.cancel()
+        for scope in self.scopes:
+            scope.cancel()
 
     async def words(self, *, final: bool) -> Transcript:
         """The words so far, or of the whole utterance; raises ProviderError."""
@@ -69,7 +74,7 @@ class Ear:
 
     async def attend(self, stt: SpeechToText) -> None:
         """Feed the recogniser what is put in, until `close`."""
-        with self.scope, self.audio_out:
+        with self.scopes[0], self.audio_out:
             try:
                 async with stt.open() as hearing:
                     self._hearing = hearing
@@ -83,6 +88,20 @@ class Ear:
                 self._error = error
                 self._wake()
 
+    async def notice(self, told: Callable[[HearingEvent], None]) -> None:
+        """Hand on what the recogniser notices, until `close`."""
+        with self.scopes[1]:
+            while self._hearing is None:
+                if self._error is not None:
+                    return
+                await self._changed.wait()
+            events = getattr(self._hearing, "events", None)
+            if events is None:
+                return
+            async with aclosing(events()) as noticed:
+                async for event in noticed:
+                    told(event)
+
     def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
@@ -91,3 +110,8 @@ class Ear:
 async def transcribe(ear: Ear, stt: SpeechToText) -> None:
     """The stage: one task per utterance."""
     await ear.attend(stt)
+
+
+async def notice(ear: Ear, told: Callable[[HearingEvent], None]) -> None:
+    """The stage's second task: what a live recogniser notices of the utterance."""
+    await ear.notice(told)

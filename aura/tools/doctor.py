@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+import trio
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -41,15 +42,34 @@ class Finding(msgspec.Struct, frozen=True):
     cure: str = ""
 
 
-def run(config: Config, show_all: bool, console: Console | None = None) -> int:
+def run(config: Config, show_all: bool, console: Console | None = None, *, live: bool = False) -> int:
     """Print the tables; 0 when AURA can run, 1 when something that it needs is broken."""
     console = console or Console()
     console.print(settings_table(config, show_all))
     found = [finding for check in CHECKS for finding in check(config)]
+    if live:
+        found += trio.run(try_engines, config)
     console.print(findings_table(found))
     broken = sum(finding.state == "broken" for finding in found)
     console.print(f"[red]{broken} broken[/red]: see above what to do." if broken else "[green]AURA can run.[/green]")
     return 1 if broken else 0
+
+
+async def try_engines(config: Config) -> list[Finding]:
+    """Whether each chosen engine on the network answers as it should."""
+    from aura.providers.contract import check
+    from aura.providers.http import open_http
+
+    found: list[Finding] = []
+    async with open_http(config.http) as http:
+        for part in PARTS:
+            for one in config.chosen(part):
+                if one.kind == "offline":
+                    continue
+                for result in await check(part, one, http):
+                    what = f"{part} {result.provider}: {result.check}"
+                    found.append(Finding(what, "ok" if result.good else "broken", result.detail))
+    return found or [Finding("live", "note", "no engine on the network is chosen", "set a key, such as OPENAI_API_KEY")]
 
 
 # ---- settings -----------------------------------------------------------------------------------------------------

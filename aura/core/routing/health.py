@@ -120,7 +120,7 @@ class Tracker:
         return Health(
             state=state,
             ewma_ttft_s=self._ewma,
-            p95_ttft_s=self._p95(),
+            p95_ttft_s=self.ttft_s(95),
             samples=self._samples * self._fade(at),
             error_rate=bad / (bad + good + self._settings.doubt_calls) if bad else 0.0,
             failures={code: round(count) for code, count in totals.items()},
@@ -146,12 +146,12 @@ class Tracker:
         self._measured_at = at
         self._recent.append(ttft_s)
 
-    def _p95(self) -> float | None:
-        """The value that 95 % of the recent ones do not exceed."""
+    def ttft_s(self, percent: int) -> float | None:
+        """The time to the first token that so many percent of the recent calls did not exceed."""
         if not self._recent:
             return None
         ordered = sorted(self._recent)
-        return ordered[-(-95 * len(ordered) // 100) - 1]
+        return ordered[-(-percent * len(ordered) // 100) - 1]
 
 
 class Board:

@@ -14,8 +14,8 @@ import structlog
 import trio
 
 from aura.core.errors import Unavailable
-from aura.core.ports import Hearing
-from aura.providers.offline.background import background
+from aura.core.ports import LiveHearing
+from aura.providers.background import background
 from aura.providers.offline.stt_process import Worker
 from aura.providers.offline.stt_settings import SttSettings
 from aura.providers.offline.stt_utterance import Utterance
@@ -50,12 +50,12 @@ class OfflineRecogniser:
         while not self.ready:
             await self._ready.wait()
 
-    def open(self) -> AbstractAsyncContextManager[Hearing]:
+    def open(self) -> AbstractAsyncContextManager[LiveHearing]:
         """Begin an utterance. Raises Unavailable when too many already wait for a decoder."""
         return self._opened()
 
     @asynccontextmanager
-    async def _opened(self) -> AsyncIterator[Hearing]:
+    async def _opened(self) -> AsyncIterator[LiveHearing]:
         if len(self._waiting) >= self.settings.queue_limit:
             log.warning("stt.queue_full", waiting=len(self._waiting))
             raise Unavailable("the offline recogniser is busy; add workers to [offline.stt]", provider=self.name)
@@ -70,6 +70,7 @@ class OfflineRecogniser:
                 self._waiting.remove(utterance)
             if utterance.worker is not None:
                 utterance.worker.drop(utterance)
+            utterance.end()
             self._assign()
 
     def _assign(self) -> None:
@@ -98,7 +99,7 @@ class OfflineRecogniser:
                 reason = str(error)
             finally:
                 self.workers.remove(worker)
-            if not self.ready:
+            if not self.ready and self._ready.is_set():  # who waits already must hear of the next one
                 self._ready = trio.Event()
             orphans = worker.orphans()
             log.warning("stt.worker_died", slot=slot, reason=reason, utterances=len(orphans), again_in_s=pause_s)

@@ -121,6 +121,9 @@ class Worker:
                 self.answered = True
                 if number in self._utterances:
                     self._utterances[number].heard(message)
+            case wire.Glimpse(number, text):
+                if number in self._utterances:
+                    self._utterances[number].glimpsed(text)
             case wire.Failed(number, reason):
                 log.warning("stt.decode_failed", reason=reason)
                 if number in self._utterances:

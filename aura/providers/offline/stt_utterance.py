@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import structlog
 import trio
 
 from aura.core.errors import ProviderError, TimedOut, Unavailable
-from aura.core.ports import LISTEN_RATE_HZ, Transcript
+from aura.core.ports import LISTEN_RATE_HZ, Final, HearingEvent, Interim, Transcript
+from aura.providers.notices import Notices
 from aura.providers.offline import stt_wire as wire
 from aura.providers.offline.stt_settings import SttSettings
 
@@ -34,8 +36,16 @@ class _Question:
         self.answer: Transcript | ProviderError = Unavailable("the offline recogniser lost it", provider="offline")
 
 
+class Watched:
+    """What is shown of an utterance while it is said, if somebody wants to see it."""
+
+    def __init__(self) -> None:
+        self.wanted = self.told = False
+        self.notices = Notices()
+
+
 class Utterance:
-    """The `Hearing` port; also what a worker is fed from."""
+    """The `LiveHearing` port; also what a worker is fed from."""
 
     def __init__(self, number: int, settings: SttSettings) -> None:
         self.number = number
@@ -49,6 +59,7 @@ class Utterance:
         self._asked = 0
         self._failure: ProviderError | None = None
         self._lives = _LIVES
+        self._watch = Watched()
 
     # ---- the port ----
 
@@ -62,6 +73,20 @@ class Utterance:
         self._audio += pcm
         if self.worker is not None and len(self._audio) - self._sent >= _LEAST_PIECE:
             self.worker.poke()
+
+    def events(self) -> AsyncIterator[HearingEvent]:
+        """The words while they are said, every 0.3 s of speech; ends with the utterance. Only one reader."""
+        self._watch.wanted = True
+        if self.worker is not None:
+            self.worker.poke()
+        return self._watch.notices
+
+    def force_endpoint(self) -> None:
+        """Nothing to do: the decoder keeps pace with the audio, and `final` makes it finish."""
+
+    def end(self) -> None:
+        """The utterance is over, or abandoned."""
+        self._watch.notices.end()
 
     async def so_far(self) -> Transcript:
         """The words of all audio fed until now. Raises TimedOut or Unavailable."""
@@ -100,6 +125,9 @@ class Utterance:
         if not self._opened:
             self._opened = True
             return wire.Open(self.number)
+        if self._watch.wanted and not self._watch.told:
+            self._watch.told = True
+            return wire.Watch(self.number)
         question = next((q for q in self._questions.values() if not q.sent), None)
         if question is not None and question.at <= self._sent:
             question.sent = True
@@ -115,17 +143,24 @@ class Utterance:
         """Whether somebody waits for the worker."""
         return any(question.sent for question in self._questions.values())
 
+    def glimpsed(self, text: str) -> None:
+        """The worker shows the words so far."""
+        self._watch.notices.put(Interim(text))
+
     def heard(self, answer: wire.Answer) -> None:
         """The worker answered a question; it may have been given up."""
         question = self._questions.get(answer.number)
         if question is not None:
+            if question.ask.final:
+                self._watch.notices.put(Final(answer.text))
+                self._watch.notices.end()
             question.answer = Transcript(answer.text, answer.confidence, "en")
             question.answered.set()
 
     def start_over(self) -> bool:
         """The worker died: True if the utterance should be decoded again from its kept audio, else it has failed."""
         self.worker = None
-        self._sent, self._opened = 0, False
+        self._sent, self._opened, self._watch.told = 0, False, False
         for question in self._questions.values():
             question.sent = False
         self._lives -= 1
@@ -136,6 +171,7 @@ class Utterance:
     def fail(self, reason: str) -> None:
         """Everybody who waits or will wait gets Unavailable."""
         self._failure = Unavailable(reason, provider="offline")
+        self._watch.notices.end(self._failure)
         for question in self._questions.values():
             question.answer = self._failure
             question.answered.set()

@@ -39,6 +39,12 @@ class Ask(msgspec.Struct, frozen=True, tag="ask"):
     final: bool
 
 
+class Watch(msgspec.Struct, frozen=True, tag="watch"):
+    """Somebody wants to see the words of the utterance while it is said."""
+
+    utterance: int
+
+
 class Close(msgspec.Struct, frozen=True, tag="close"):
     """The utterance is over or abandoned; its decoder is free."""
 
@@ -62,6 +68,13 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
     confidence: float | None = None
 
 
+class Glimpse(msgspec.Struct, frozen=True, tag="glimpse"):
+    """All words so far; they may still change."""
+
+    utterance: int
+    text: str
+
+
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """The decoder refused this utterance."""
 
@@ -69,8 +82,8 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     reason: str
 
 
-ToWorker = Setup | Open | Feed | Ask | Close
-FromWorker = Ready | Busy | Answer | Failed
+ToWorker = Setup | Open | Feed | Ask | Watch | Close
+FromWorker = Ready | Busy | Answer | Glimpse | Failed
 TO_WORKER = msgspec.msgpack.Decoder(ToWorker)
 FROM_WORKER = msgspec.msgpack.Decoder(FromWorker)
 _ENCODER = msgspec.msgpack.Encoder()

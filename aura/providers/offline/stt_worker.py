@@ -20,6 +20,8 @@ from aura.providers.offline.stt_decoder import Ears, Models
 
 _SLICE_BYTES = LISTEN_RATE_HZ * 2 // 10
 _SLICES_PER_BUSY = 10
+_SLICES_PER_GLIMPSE = 3
+"""Words are shown every 0.3 s of audio, to those who want to see them."""
 
 
 class _Utterance:
@@ -30,6 +32,9 @@ class _Utterance:
         self.pending = bytearray()
         self.received = 0
         self.asks: deque[tuple[int, wire.Ask]] = deque()
+        self.watched = False
+        self._unseen = 0
+        self._seen = ""
         ears.begin()
 
     def urgent(self) -> bool:
@@ -37,6 +42,15 @@ class _Utterance:
 
     def workable(self) -> bool:
         return bool(self.asks) or len(self.pending) >= _SLICE_BYTES
+
+    def glimpse(self) -> str | None:
+        """The words so far, now and then, if they are others than before and somebody wants to see them."""
+        self._unseen += 1
+        if not self.watched or self._unseen < _SLICES_PER_GLIMPSE:
+            return None
+        self._unseen = 0
+        before, self._seen = self._seen, self.ears.glimpse()
+        return self._seen if self._seen and self._seen != before else None
 
     def due(self) -> wire.Ask | None:
         """The first question whose audio has all been decoded."""
@@ -70,6 +84,8 @@ class Desk:
                 self._open[utterance].received += len(pcm)
             case wire.Ask(utterance) if utterance in self._open:
                 self._open[utterance].asks.append((self._open[utterance].received, message))
+            case wire.Watch(utterance) if utterance in self._open:
+                self._open[utterance].watched = True
             case wire.Close(utterance) if utterance in self._open:
                 ears = self._open.pop(utterance).ears
                 ears.abandon()
@@ -105,6 +121,8 @@ class Desk:
             del utterance.pending[: len(piece)]
             if piece:
                 utterance.ears.feed(piece)
+                if (text := utterance.glimpse()) is not None:
+                    self._send(wire.Glimpse(number, text))
             ask = utterance.due()
         if ask is not None:
             heard = utterance.ears.finish() if ask.final else utterance.ears.words()

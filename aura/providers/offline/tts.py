@@ -20,7 +20,7 @@ import trio
 
 from aura.core.errors import BadRequest, TimedOut, Unavailable
 from aura.core.ports import SpeechChunk, SpeechRequest, WordTime
-from aura.providers.offline.background import background
+from aura.providers.background import background
 
 _OUTPUT_SYNCHRONOUS = 2
 _DONT_EXIT = 0x8000

@@ -7,6 +7,7 @@ errors are sentences), FastAPI servers (`detail`), llama.cpp (numbers as codes) 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -62,8 +63,16 @@ BY_STATUS: dict[int, type[ProviderError]] = {
     409: Unavailable,
     425: RateLimited,
     429: RateLimited,
+    498: Unavailable,
+    499: Unavailable,
 }
-"""Other 4xx are BadRequest, 5xx Unavailable."""
+"""Other 4xx are BadRequest, 5xx Unavailable. 498 (no flex capacity) and 499 (cancelled) are Groq's."""
+
+LOADING = re.compile(
+    r"loading (?:the )?model|model (?:is|still) (?:currently |still )?loading|model is not ready", re.I
+)
+LOADING_RETRY_S = 1.0
+"""When to ask again a server that is reading its model from disk and does not say."""
 
 BY_TEXT = (
     (re.compile(r"(used all available|out of|insufficient|no) credit|spending limit|exceeded your current quota", re.I),
@@ -88,14 +97,21 @@ class Fault(msgspec.Struct, frozen=True):
     message: str = ""
     code: str = ""
     kind: str = ""
+    param: str = ""
+    """The field of the request that it is about, dotted."""
 
 
 def from_status(name: str, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
     """The error for an HTTP status that is not 200."""
     fault = parse(body)
-    error = classify(status, fault)
     what = f"HTTP {status}" + (f" {fault.code or fault.kind}" if fault.code or fault.kind else "")
-    return build(error, name, f"{what}: {fault.message or 'no explanation'}", retry_after_s(headers))
+    wait_s = retry_after_s(headers)
+    if wait_s is None and status == 503 and LOADING.search(fault.message):
+        wait_s = LOADING_RETRY_S
+    error = build(classify(status, fault), name, f"{what}: {fault.message or 'no explanation'}", wait_s)
+    if headers.get("x-should-retry") == "false":
+        error.retryable = False
+    return error
 
 
 def from_payload(name: str, payload: object) -> ProviderError:
@@ -164,12 +180,17 @@ def fault_of(payload: object) -> Fault:
             return fault_of(first)
         case {"error": dict() as inner}:
             return fault_of({"message": "", **inner})
+        case {"loc": [_, *where], "msg": text, **rest}:
+            return Fault(word(text), kind=word(rest.get("type")), param=".".join(map(word, where)))
         case {"error": str() as text, **rest}:
             return Fault(text, word(rest.get("code")), word(rest.get("type")))
         case {"detail": inner}:
             return fault_of(inner)
+        case {"err_msg": text, **rest}:  # Deepgram
+            return Fault(word(text), word(rest.get("err_code")))
         case {"message": text, **rest} | {"msg": text, **rest}:
-            return Fault(word(text), word(rest.get("code")), word(rest.get("type") or rest.get("status")))
+            kind = word(rest.get("type") or rest.get("status"))
+            return Fault(word(text), word(rest.get("code")), kind, word(rest.get("param")))
         case _:
             return Fault()
 
@@ -183,7 +204,8 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """`retry-after-ms`, else `retry-after` in seconds or as a date (counted from the reply's own `date`)."""
     try:
         if "retry-after-ms" in headers:
-            return max(0.0, float(headers["retry-after-ms"]) / 1000)
+            milliseconds = float(headers["retry-after-ms"])
+            return max(0.0, milliseconds / 1000) if math.isfinite(milliseconds) else None
         value = headers.get("retry-after", "")
         if not value or value.replace(".", "", 1).isdigit():
             return float(value) if value else None

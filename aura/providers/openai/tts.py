@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,19 +16,22 @@ import httpx
 import msgspec
 import trio
 
-from aura.core.errors import BadRequest, ProviderError, StreamCut
+from aura.core.errors import ProviderError, StreamCut
 from aura.core.ports import SpeechChunk, SpeechRequest
 from aura.core.voices import XAI
+from aura.providers.audio.decoder import AudioDecoder
+from aura.providers.audio.sniff import Kind
 from aura.providers.http import Answer, Http
-from aura.providers.openai.common import headers, refusal, warm_up
+from aura.providers.openai.common import headers, probe, refusal, warm_up
 from aura.providers.openai.errors import MAX_ERROR_BYTES, from_http, from_payload
+from aura.providers.openai.limits import Limits
 from aura.providers.openai.settings import OpenAISettings
 from aura.providers.sse import DONE, SseReader
-from aura.providers.wav import read_wav_header
+from aura.providers.vitals import Left
 
 encode = msgspec.json.Encoder().encode
-RATE = re.compile(r"rate=(\d+)")
-FOREIGN = ((b"ID3", "mp3"), (b"OggS", "Ogg"), (b"fLaC", "FLAC"))
+KINDS: dict[str, Kind] = {"wav": "wav", "mp3": "mp3", "opus": "ogg", "flac": "flac", "aac": "aac"}
+"""What the formats of the API are."""
 
 
 class AudioEvent(msgspec.Struct):
@@ -47,14 +49,24 @@ class OpenAISpeaker:
     """A voice behind `/audio/speech`."""
 
     def __init__(self, settings: OpenAISettings, http: Http, *, name: str = "openai") -> None:
-        self.name = name
+        self.name, self.model = name, settings.tts_model
+        self._limits = Limits()
         self._settings = settings
         self._endpoint = http.endpoint(settings.base_url)
         self._headers = headers(settings, "*/*")
 
+    @property
+    def left(self) -> Left:
+        """What the account may still use, as the last reply said."""
+        return self._limits.left(self._settings.concurrency or None)
+
     async def warm(self) -> None:
         """Connect in advance; a failure shows at the first request."""
         await warm_up(self.name, self._endpoint.warm)
+
+    async def probe(self) -> None:
+        """Whether server and key are good. Raises ProviderError."""
+        await probe(self.name, self._endpoint, self._headers, self._settings)
 
     @asynccontextmanager
     async def speak(self, request: SpeechRequest) -> AsyncIterator[AsyncIterator[SpeechChunk]]:
@@ -68,50 +80,56 @@ class OpenAISpeaker:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise from_http(self.name, error) from error
         try:
+            self._limits.note(answer.headers)
             if answer.status != 200:
                 raise await refusal(self.name, answer, deadline)
-            if "application/json" in answer.content_type:
-                raise await self._instead_of_audio(answer, deadline)
-            yield Audio(self.name, answer, settings, deadline)
+            if answer.content_type.startswith(("application/json", "text/html")):
+                raise await instead_of_audio(self.name, answer, deadline)
+            asked = KINDS.get(asked_format(settings), "pcm")
+            yield Audio(self.name, answer, settings.tts_rate_hz, settings.stall_timeout_s, deadline, asked)
         finally:
             answer.close()
 
-    async def _instead_of_audio(self, answer: Answer, deadline: float) -> ProviderError:
-        try:
-            body = await answer.read_all(deadline, MAX_ERROR_BYTES)
-        except httpx.HTTPError as error:
-            return from_http(self.name, error, begun=True)
-        return from_payload(self.name, body or b"nothing instead of audio")
+
+async def instead_of_audio(name: str, answer: Answer, deadline: float) -> ProviderError:
+    """The error for an answer that is 200, but no audio."""
+    try:
+        body = await answer.read_all(deadline, MAX_ERROR_BYTES)
+    except httpx.HTTPError as error:
+        return from_http(name, error, begun=True)
+    return from_payload(name, body or b"nothing instead of audio")
 
 
 class Audio:
     """The audio of one sentence."""
 
-    def __init__(self, name: str, answer: Answer, settings: OpenAISettings, deadline: float) -> None:
-        self._name, self._answer, self._deadline = name, answer, deadline
-        self._stall_s = settings.stall_timeout_s
+    def __init__(
+        self, name: str, answer: Answer, rate_hz: int, stall_s: float, deadline: float, asked: Kind = "pcm"
+    ) -> None:
+        self._name, self._answer, self._stall_s, self._deadline = name, answer, stall_s, deadline
         self._sse = SseReader() if "event-stream" in answer.content_type else None
-        stated = RATE.search(answer.content_type)
-        self._rate_hz = int(stated[1]) if stated else settings.tts_rate_hz
-        self._head: bytes | None = b""
-        self._odd = b""
+        self._decoder = AudioDecoder(name, rate_hz, content_type=answer.content_type, asked=asked)
         self._any = self._over = False
 
     def __aiter__(self) -> Audio:
         return self
 
     async def __anext__(self) -> SpeechChunk:
-        while not self._over:
+        while True:
+            if pcm := await self._decoder.take():
+                self._any = True
+                self._deadline = trio.current_time() + self._stall_s
+                return SpeechChunk(pcm, self._decoder.rate_hz)
+            if self._over:
+                break
             try:
                 data = await self._answer.read(self._deadline)
             except httpx.HTTPError as error:
                 raise from_http(self._name, error, begun=True) from error
             self._over = not data
-            pcm = self._samples(self._unwrapped(data))
-            if pcm:
-                self._any = True
-                self._deadline = trio.current_time() + self._stall_s
-                return SpeechChunk(pcm, self._rate_hz)
+            self._decoder.put(self._unwrapped(data))
+            if self._over:
+                self._decoder.close()
         if not self._any:
             raise StreamCut(f"{self._name}: the engine sent no audio", provider=self._name)
         raise StopAsyncIteration
@@ -136,44 +154,10 @@ class Audio:
         self._over = self._over or event.type == "speech.audio.done"
         return base64.b64decode(event.audio) if event.audio else b""
 
-    def _samples(self, data: bytes) -> bytes:
-        """Whole samples without a file header; an odd byte waits for the next piece."""
-        if self._head is not None and not (data := self._without_header(self._head + data)):
-            return b""
-        data = self._odd + data
-        even = len(data) // 2 * 2
-        self._odd = data[even:]
-        return data[:even] if self._odd else data
 
-    def _without_header(self, start: bytes) -> bytes:
-        """The audio after a WAV header, b"" while the header is not complete. Other file formats are refused."""
-        kind = self._foreign(start)
-        if kind:
-            fix = "choose a server or model with response_format pcm or wav"
-            raise BadRequest(f"{self._name}: the engine speaks {kind}; {fix}", provider=self._name)
-        if not start.startswith(b"RIFF"):
-            if b"RIFF".startswith(start) and not self._over:
-                self._head = start  # too few bytes to tell
-                return b""
-            self._head = None
-            return start
-        try:
-            wav = read_wav_header(start)
-        except ValueError as error:
-            raise BadRequest(f"{self._name}: {error}", provider=self._name) from error
-        if wav is None:
-            self._head = start
-            return b""
-        if (wav.channels, wav.bits) != (1, 16) or not wav.rate_hz:
-            found = f"{wav.channels} channels of {wav.bits} bits"
-            raise BadRequest(f"{self._name}: the engine sends {found}, not 16-bit mono", provider=self._name)
-        self._head, self._rate_hz = None, wav.rate_hz
-        return start[wav.data_at :]
-
-    def _foreign(self, start: bytes) -> str:
-        """The name of a compressed format, by its magic bytes. MPEG's are too weak to be believed without a label."""
-        mpeg = "mpeg" in self._answer.content_type and start[:1] == b"\xff" and start[1:2] in b"\xfb\xf3\xf2\xfa"
-        return "mp3" if mpeg and len(start) > 1 else next((n for magic, n in FOREIGN if start.startswith(magic)), "")
+def asked_format(settings: OpenAISettings) -> str:
+    """The best of the formats that the server knows."""
+    return settings.tts_formats[0] if settings.tts_formats else "pcm"
 
 
 def wire_request(request: SpeechRequest, settings: OpenAISettings) -> dict[str, Any]:
@@ -182,7 +166,7 @@ def wire_request(request: SpeechRequest, settings: OpenAISettings) -> dict[str, 
         "model": settings.tts_model,
         "input": request.text,
         "voice": settings.voice if request.voice in ("", *XAI) else request.voice,
-        "response_format": "pcm",
+        "response_format": asked_format(settings),
     }
     if settings.tts_instructions:
         body["instructions"] = settings.tts_instructions

@@ -22,7 +22,7 @@ MARKS: dict[str, type[ev.ReplyEvent]] = {
     "FirstAudioArrived": ev.FirstAudioArrived,
     "ReplyStarted": ev.ReplyStarted,
 }
-TIMED = {*MARKS, "SpeechPaused", "TurnEnded", "TranscriptReady", "SentenceReady"}
+TIMED = {*MARKS, "SpeechPaused", "TurnEnded", "TranscriptReady", "SentenceReady", "FillerSaid"}
 """What the timeline looks at."""
 _STAY = Step(Verdict.STAY, "idle", "idle")
 _NOTHING = ev.SuspicionPassed()
@@ -114,6 +114,8 @@ def timed(name: str, told: Fact) -> ev.Event | None:
         return ev.TranscriptReady(reply, 0, "words")
     if name == "SentenceReady":
         return ev.SentenceReady(reply, 0, 0)
+    if name == "FillerSaid":
+        return ev.FillerSaid(reply, "", 0, "model")
     return None
 
 

@@ -17,7 +17,7 @@ from aura.core import effects as fx
 from aura.core import events as ev
 from aura.core import journal, tape
 from aura.core.errors import AuraError
-from aura.core.ports import TextDelta, ToolCall
+from aura.core.ports import HearingEvent, Resumed, TextDelta, ToolCall
 from aura.core.wire import client, items, own_events, server, session_object, shapes
 from aura.session.build import Sections
 
@@ -111,12 +111,19 @@ def _line(line: tape.Line, kinds: Kinds) -> tape.Line:
     return line
 
 
-def _outcome(outcome: tape.AnyOutcome, kinds: Kinds) -> tape.AnyOutcome:
+def silenced(event: HearingEvent) -> HearingEvent:
+    """What a recogniser noticed, without the words."""
+    return event if isinstance(event, Resumed) else type(event)("")
+
+
+def _outcome(outcome: tape.AnyOutcome, kinds: Kinds) -> tape.AnyOutcome:  # noqa: C901  (a table)
     if isinstance(outcome, tape.Text):
         return tape.Text(message(outcome.text, kinds))
     if WORDS not in kinds:
         return outcome
     match outcome:
+        case tape.Noticed(event):
+            return tape.Noticed(None if event is None else silenced(event))
         case tape.Heard(transcript):
             return tape.Heard(msgspec.structs.replace(transcript, text=""))
         case tape.Item(TextDelta()):

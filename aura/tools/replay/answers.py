@@ -32,9 +32,11 @@ from aura.core.ports import (
     ToolBox,
     ToolCall,
     ToolHost,
+    ToolResult,
     Transcript,
 )
-from aura.providers.observed import request_digest, request_digest_of
+from aura.providers.observed import request_digest
+from aura.providers.observed_tools import request_digest_of
 from aura.storage.tapes import Sounds, Tape
 from aura.tools.replay.turnstile import provider_error
 
@@ -313,18 +315,18 @@ class BranchTools:
         """What is declared to the model."""
         return self._tools
 
-    async def call(self, call: ToolCall, host: ToolHost) -> str:
+    async def call(self, call: ToolCall, host: ToolHost) -> ToolResult:
         """Run one call."""
         known = self._answers.find("tool", request_digest_of(call), call.arguments)
-        done = known.answers[-1][1] if known and known.left == "ok" else None
+        done = known.answers[-1][1] if known else None
         self._answers.asked[f"tool {'recorded' if isinstance(done, tape.ToolDone) else 'real'}"] += 1
         if known is None or not isinstance(done, tape.ToolDone):
-            return str(await self._real(lambda: self._fallback.call(call, host)))
+            return await self._real(lambda: self._fallback.call(call, host))
         await trio.sleep(known.answers[-1][0] - known.at)
         for ask in done.host:
             if not ask.cancels:
                 host.say_later(ask.after_s, ask.text)
-        return done.text
+        return ToolResult(done.text, done.outcome)
 
 
 def branch_kit(read: Tape, answers: Answers, real: Real, fallback: Kit) -> Kit:

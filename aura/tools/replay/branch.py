@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +26,7 @@ from aura.providers import registry
 from aura.providers.http import open_http
 from aura.providers.observed import CallDone, observed
 from aura.providers.offline import vad
+from aura.providers.tools.opening import open_tools
 from aura.session.build import JOURNALLED, Sections, hold
 from aura.session.client import Client
 from aura.session.desk import Desk
@@ -339,15 +339,15 @@ async def engines(which: str, settings: config.Config, detector: Callable[[], An
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(open_http(settings.http))
         made: list[Any] = []
-        for part, opener in zip(PARTS, (registry.open_stt, registry.open_chat, registry.open_tts), strict=True):
-            name = settings.engine(part) if which == "configured" else "offline"
-            section = getattr(settings, registry.engine(part, name).section)
-            made.append(await stack.enter_async_context(opener(name, section, http)))
+        for part in PARTS:
+            offline = registry.choose(part, "offline", settings, {})
+            one = settings.chosen(part)[0] if which == "configured" else offline
+            made.append(await stack.enter_async_context(registry.open_part(part, one, http)))
         ready = getattr(made[0], "why_not_ready", lambda: None)
         with trio.move_on_after(READY_S):
             while ready():  # noqa: ASYNC110  (another process: nobody sets an event)
                 await trio.sleep(0.05)
-        toolbox = import_module("aura.providers.tools.builtin").default_toolbox()
+        toolbox = await stack.enter_async_context(open_tools(settings.tools))
         clock.rewind(base)
         yield Kit(made[0], made[1], made[2], made[2], detector, toolbox)
         clock.run()

@@ -142,7 +142,7 @@ class RecordedOutside:
             case tape.Audio(size, audio_format, binary, event_id):
                 data = self._sounds.take(f"in.{audio_format}", size)
                 return data if binary else append_message(data, event_id)
-            case tape.Text(value) | tape.Heard(value) | tape.Item(value):
+            case tape.Text(value) | tape.Heard(value) | tape.Noticed(value) | tape.Item(value):
                 return value
             case tape.Sound(size, rate_hz, words):
                 return SpeechChunk(self._sounds.take(f"voice.pcm16.{rate_hz}", size), rate_hz, words)

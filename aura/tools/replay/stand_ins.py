@@ -31,10 +31,12 @@ from aura.core.ports import (
     Tool,
     ToolCall,
     ToolHost,
+    ToolResult,
     Transcript,
     VoiceDetector,
 )
-from aura.providers.observed import request_digest, request_digest_of
+from aura.providers.observed import request_digest
+from aura.providers.observed_tools import request_digest_of
 from aura.storage.tapes import Tape
 from aura.tools.replay.answers import Answers, Known
 from aura.tools.replay.turnstile import provider_error
@@ -268,19 +270,19 @@ class Tools:
         """What is declared to the model."""
         return self._tools
 
-    async def call(self, call: ToolCall, host: ToolHost) -> str:
+    async def call(self, call: ToolCall, host: ToolHost) -> ToolResult:
         """Run one call."""
         known = self._all.find("tool", request_digest_of(call), call.arguments)
-        text = "done"
+        result = ToolResult("done")
         if known is not None:
             async for outcome, _ in Playback(self._all, known):
                 if isinstance(outcome, tape.ToolDone):
-                    text = outcome.text
+                    result = ToolResult(outcome.text, outcome.outcome)
                     for ask in outcome.host:
                         if not ask.cancels:
                             host.say_later(ask.after_s, ask.text)
         await trio.lowlevel.checkpoint()
-        return text
+        return result
 
 
 def stand_in_kit(all_: StandIns, detector: Callable[[], VoiceDetector]) -> Kit:

@@ -268,7 +268,7 @@ def describe_outcome(outcome: tape.Outcome) -> str:
     kind = type(outcome).__name__
     return {
         "Text": "the client", "Audio": "the client", "Gone": "the client", "Heard": "the recogniser",
-        "Item": "the model", "Sound": "the voice", "ToolDone": "a tool",
+        "Noticed": "the recogniser",         "Item": "the model", "Sound": "the voice", "ToolDone": "a tool",
     }.get(kind, f"the outside ({kind})")  # fmt: skip
 
 
@@ -287,4 +287,6 @@ def provider_error(failed: tape.Failed) -> ProviderError:
     for kind in kinds:
         kinds += kind.__subclasses__()
     found = next((kind for kind in kinds if kind.code == failed.code), ProviderError)
-    return found(failed.message, provider=failed.provider, retry_after_s=failed.retry_after_s)
+    error = found(failed.message, provider=failed.provider, retry_after_s=failed.retry_after_s)
+    error.retryable = error.retryable and not failed.spent
+    return error

@@ -1,0 +1,1 @@
+"""Whatever an engine sends as audio → 16-bit mono PCM, streamed."""

@@ -1,0 +1,1 @@
+"""What engines made before and need not make again: spoken sentences, answers, and whatever is under way."""
