@@ -145,7 +145,7 @@ async def test_one_response_may_be_written_in_a_spoken_conversation(autojump_clo
 
 @pytest.mark.parametrize(("reason", "status"), [("length", "max_output_tokens"), ("content_filter", "content_filter")])
 async def test_an_answer_that_was_cut_short_is_incomplete(autojump_clock: MockClock, reason: Any, status: str) -> None:
-    async with stage([[TextDelta("Half an "), Finished(reason)]]) as scene:
+    async with stage([[TextDelta("A whole sentence. And half an "), Finished(reason)]]) as scene:
         await ask(scene)
         response = await done(scene)
         assert response["status"] == "incomplete"

@@ -127,7 +127,8 @@ class ToolRuns:
 
     async def settled(self, reply: Reply) -> None:
         """Wait for what a failed reply left running, so that its results stand in the history."""
-        for run in self._of[reply.order.reply].running():
+        calls = self._of.get(reply.order.reply)  # none: this reply is over, its task learns of it when it next waits
+        for run in calls.running() if calls else ():
             await run.done.wait()
 
     async def run(self, reply: Reply, calls: Sequence[ToolCall]) -> list[str]:

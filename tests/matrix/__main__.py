@@ -151,7 +151,6 @@ async def cell(kind: str, fault: str, keep: Path | None) -> Row:
         judge(row, turns)
         read_log(row, folder / "log", len(good) + len(turns))
         if keep is not None:
-            keep.mkdir(parents=True, exist_ok=True)
             shutil.copy(folder / "log", keep / f"{kind}-{fault}.log")
     return row
 
@@ -205,6 +204,8 @@ async def run(asked: argparse.Namespace) -> int:
     if asked.only:
         wanted = [(kind, fault) for kind, fault in wanted if f"{kind}={fault}" in asked.only]
     rows: dict[tuple[str, str], Row] = {}
+    if asked.logs:
+        asked.logs.mkdir(parents=True, exist_ok=True)
     slots = trio.CapacityLimiter(asked.jobs)
 
     async def one(kind: str, fault: str) -> None:

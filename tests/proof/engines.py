@@ -12,6 +12,7 @@ from functools import cache
 from random import Random
 
 import h11
+import msgspec
 import numpy as np
 import trio
 
@@ -40,7 +41,7 @@ HEARING_S = 1.8
 SHORT_DEADLINES = (
     f"think.first_token_s={DEADLINE_S}", f"think.stall_s={DEADLINE_S}", f"speak.first_audio_s={DEADLINE_S}",
     f"speak.stall_s={DEADLINE_S}", f"transcribe.answer_s={HEARING_S}", "think.tool_s=1.0",
-    "server.resume_grace_s=2.0",
+    "server.resume_grace_s=2.0", "router.offline_voice=false",
 )  # fmt: skip
 STALL_S = 5.0
 """Longer than anybody waits."""
@@ -265,6 +266,17 @@ def trouble(fake: FakeOpenAI, seed: int, share: float = 0.22) -> None:
     faults = Faults(seed, share)
     answers: dict[Kind, Callable[[Seen], Answer]] = {"chat": faults.chat, "stt": faults.stt, "tts": faults.tts}
     fake.default.update(answers)
+
+
+def rescued(fake: FakeOpenAI) -> list[str]:
+    """Settings with which other engines stand in for those that fail."""
+    spare = msgspec.json.encode({"spare": {"base_url": fake.base_url}}).decode()
+    return [
+        f"engines.servers={spare}",
+        "engines.chat=openai,spare",
+        "engines.stt=openai,spare",
+        "router.offline_voice=true",
+    ]
 
 
 def options(fake: FakeOpenAI) -> list[str]:

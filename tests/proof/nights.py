@@ -14,7 +14,7 @@ import trio
 
 from tests.proof import acts
 from tests.proof.acts import Script
-from tests.proof.engines import SHORT_DEADLINES, engines, options, trouble
+from tests.proof.engines import SHORT_DEADLINES, engines, options, rescued, trouble
 from tests.proof.houses import House, server
 
 ARRIVAL_S = 2.0
@@ -29,6 +29,8 @@ class Night(msgspec.Struct, frozen=True):
     at_a_time: int = 40
     settings: tuple[str, ...] = ()
     scripts: Callable[[Random], Script] = acts.anything
+    rescued: bool = False
+    """Other engines stand in for those that fail."""
     offline: bool = False
     """With AURA's own engines instead of the faulty ones."""
     faults: float = 0.22
@@ -51,7 +53,7 @@ OTHER = (
 def nights(conversations: int) -> tuple[tuple[Night, ...], ...]:
     """The servers for so many conversations; those of one tuple run at the same time."""
     calm = Night("calm", 16, at_a_time=8, scripts=acts.delicate, faults=0.0)
-    drained = Night("drained", 40, settings=OTHER, after_s=IN_THE_MIDDLE_S)
+    drained = Night("drained", 40, settings=OTHER, rescued=True, after_s=IN_THE_MIDDLE_S)
     killed = Night("killed", 25, settings=("assistant.draft_depth=stt",), after_s=IN_THE_MIDDLE_S, ending="SIGKILL")
     offline = Night("offline", 10, scripts=acts.with_timers, offline=True)
     rest = max(1, conversations - sum(night.conversations for night in (calm, drained, killed, offline)))
@@ -74,6 +76,7 @@ async def record(night: Night, folder: Path, seed: int) -> Recorded:
         fake = await stack.enter_async_context(engines())
         trouble(fake, seed, night.faults)
         chosen = () if night.offline else (*options(fake), *SHORT_DEADLINES)
+        chosen += tuple(rescued(fake)) if night.rescued else ()
         house = await stack.enter_async_context(server(folder, *chosen, *night.settings))
         nursery = await stack.enter_async_context(trio.open_nursery())
         if night.after_s:
