@@ -24,7 +24,7 @@ def classify(
     what the recogniser believes, if it does."""
     read = text if len(text) <= 2 * READ_CHARS else f"{text[:READ_CHARS]} {text[-READ_CHARS:]}"
     read = normal(read)
-    tokens = [match[0] for match in TOKEN.finditer(read)]
+    tokens = TOKEN.findall(read)
     spoken = guess(read, tokens, rules, language)
     lexicon = rules.lexicons.get(spoken) or rules.lexicons[DEFAULT_LANGUAGE]
     fired = (_characters if spoken in CJK else _words)(read, tokens, lexicon, rules.features)
