@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +25,7 @@ from aura.core.routing.pricing import (
 from aura.providers.openai.settings import OpenAISettings
 from aura.providers.routing_data import prices
 from aura.tools.logs import prices as log_prices
+from aura.tools.logs.fold_log import note_call
 from aura.tools.logs.model import CallRow
 from aura.tools.logs.prices import Cost
 
@@ -213,21 +216,40 @@ def test_tenants_begin_anew_with_a_period():
 # ---- the prices of `aura logs` -----------------------------------------------------------------------------------
 
 
-def row(part: str, provider: str, **used: float) -> CallRow:
-    return CallRow(0.0, part, provider, "ok", 1.0, **used)  # type: ignore[arg-type] # amounts of both kinds
+def row(part: str, provider: str, **used: Any) -> CallRow:
+    return CallRow(0.0, part, provider, "ok", 1.0, **used)
 
 
 def test_logs_are_priced_by_the_built_in_table_under_the_model_told_or_the_default_one():
     known = log_prices.builtin()
     assert known.currency == "USD"
     assert known.cost([row("chat", "openai", input_tokens=1000, output_tokens=100)]) == Cost(0.00015)
-    assert known.cost([row("chat", "openai/gpt-5.5", input_tokens=1000, output_tokens=100)]) == Cost(0.008)
+    assert known.cost([row("chat", "openai", model="gpt-5.5", input_tokens=1000, output_tokens=100)]) == Cost(0.008)
     assert known.cost([row("tts", "offline", chars=100), row("tool", "x")]) == Cost(0.0)
     assert known.cost(
-        [row("chat", "compatible/llama", input_tokens=5), row("chat", "openai/gpt-6.2-sol", chars=5)]
-    ) == (Cost(0.0, ("compatible/llama chat", "openai/gpt-6.2-sol chat")))
+        [row("chat", "compatible", model="llama", input_tokens=5), row("chat", "openai", model="gpt-6.2-sol", chars=5)]
+    ) == (Cost(0.0, ("compatible chat", "openai chat")))
     assert known.cost([row("chat", "compatible")]) == Cost(0.0)
     assert "2026-11-22" in known.note
+
+
+def test_what_the_log_says_that_a_call_cost_is_better_than_the_table_but_not_than_the_users_prices(tmp_path):
+    told = row("chat", "openai", model="gpt-6.2-sol", input_tokens=1_000_000, cost_usd=0.5)
+    assert log_prices.builtin().cost([told, told]) == Cost(1.0)
+    path = tmp_path / "p.toml"
+    path.write_text("[openai.chat]\ninput_tokens_per_million = 7\n")
+    assert log_prices.load(path).cost([told]) == Cost(7.0)
+
+
+def test_calls_of_one_model_are_added_up_and_no_others():
+    calls: list[CallRow] = []
+    for model, usd in (("a", 0.25), ("a", 0.5), ("b", 0.25), ("a", None)):
+        note_call(calls, row("chat", "openai", model=model, cost_usd=usd, input_tokens=10), alone=False)
+    assert [(call.model, call.cost_usd, call.count, call.input_tokens) for call in calls] == [
+        ("a", 0.75, 2, 20),
+        ("b", 0.25, 1, 10),
+        ("a", None, 1, 10),
+    ]
 
 
 def test_a_sum_over_many_calls_is_no_long_prompt():
@@ -241,7 +263,7 @@ def test_a_users_prices_come_first_and_never_mix_with_another_currency(tmp_path)
     path = tmp_path / "p.toml"
     path.write_text('[openai.chat]\ninput_tokens_per_million = 7\n["openai/gpt-5.5"]\ninput_tokens_per_million = 9\n')
     known = log_prices.load(path)
-    calls = [row("chat", name, input_tokens=1_000_000) for name in ("openai", "openai/gpt-5.5", "openai/gpt-4o")]
+    calls = [row("chat", "openai", model=name, input_tokens=1_000_000) for name in ("", "gpt-5.5", "gpt-4o")]
     assert [known.cost([call]).amount for call in calls] == [7.0, 9.0, 7.0]
     assert known.cost([row("stt", "openai", audio_s=60)]) == Cost(0.0045)
     path.write_text('currency = "EUR"\n' + path.read_text())

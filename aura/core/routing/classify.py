@@ -24,7 +24,7 @@ def classify(
     what the recogniser believes, if it does."""
     read = text if len(text) <= 2 * READ_CHARS else f"{text[:READ_CHARS]} {text[-READ_CHARS:]}"
     read = normal(read)
-    tokens = [match[0] for match in TOKEN.finditer(read)]
+    tokens = TOKEN.findall(read)
     spoken = guess(read, tokens, rules, language)
     lexicon = rules.lexicons.get(spoken) or rules.lexicons[DEFAULT_LANGUAGE]
     fired = (_characters if spoken in CJK else _words)(read, tokens, lexicon, rules.features)
@@ -61,13 +61,12 @@ def _judge(
         scores["tool"] += scale.named_tool_weight
         why.append("named_tool")
     if words >= scale.long_words:
-        scores["long"] += 2.0
+        scores["long"] += scale.long_weight
         why.append("long_text")
     kind, confidence = _winner(scores)
     if not confidence:
         kind = "small_talk" if words <= scale.statement_words else "reasoning"
         why.append("no_rule")
-    needs_tools = kind == "tool" or (usable and scores["tool"] >= 0.8 * scores[kind])
     demand = scale.base[kind] + sum(each.tier for each in features if not each.tier_only or kind in each.tier_only)
     if kind != "small_talk":
         demand += scale.many_words_tier * (words >= scale.many_words)
@@ -76,7 +75,7 @@ def _judge(
         kind=kind,
         tier=_tier(demand, rules),
         language=language,
-        needs_tools=needs_tools,
+        needs_tools=usable or bool(named) or kind == "tool",
         personal=any(feature.personal for feature in features),
         timely=any(feature.timely for feature in features),
         confidence=round(confidence, 3),

@@ -13,7 +13,7 @@ def guess(text: str, tokens: Sequence[str], rules: Rules, hint: str = "") -> str
     if not text.isascii():
         for language, letters in rules.scripts:
             if letters.search(text):
-                return language
+                return hint if hint in rules.shared_scripts.get(language, ()) else language
     votes: dict[str, float] = {hint: rules.scale.hint_weight} if hint else {}
     for token in tokens:
         for language, weight in rules.votes.get(token, ()):

@@ -21,7 +21,7 @@ from aura.core.routing.query import Kind
 KINDS: tuple[Kind, ...] = get_args(Kind)
 CJK = frozenset({"zh", "ja", "th"})
 """Languages without spaces: their words are looked for at every character."""
-_LETTER = r"(?:[^\W_]|[\u0300-\u036f\u064b-\u065f\u0900-\u0dff])"  # marks of Indian and Arabic letters are none of \w
+_LETTER = r"[\w\u0300-\u036f\u064b-\u065f\u0900-\u0dff]"  # the marks of Indian and Arabic letters are none of \w
 TOKEN = re.compile(rf"{_LETTER}+(?:['.]{_LETTER}+)*[+#]{{0,2}}")
 _ELIDED = re.compile(r"(?<![^\W_])(?:[cdjlmnst]|qu|jusqu|un|dell|nell|all|dall|sull|quest|cos|dov|com)'(?=[^\W_]{2})")
 
@@ -57,7 +57,8 @@ class Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     standard_from: float
     quality_from: float
     long_words: int
-    """What is at least so long is taken for `long`."""
+    """What is at least so long speaks for `long`."""
+    long_weight: float
     many_words: int
     """From here on a question is more demanding."""
     many_words_tier: float
@@ -103,6 +104,8 @@ class Rules(msgspec.Struct, frozen=True):
     """Letter → languages for which it speaks."""
     scripts: tuple[tuple[str, re.Pattern[str]], ...]
     """Language → letters that only it (of those that share the script) uses; the first that occurs decides."""
+    shared_scripts: dict[str, frozenset[str]]
+    """Language that a script stands for → others that are written in it too."""
     languages: tuple[str, ...]
     """In order of preference, where the votes are equal."""
     known_tools: tuple[str, ...]
@@ -124,7 +127,7 @@ class Rules(msgspec.Struct, frozen=True):
 
 def entries(text: str) -> list[str]:
     """The entries of a list."""
-    return [" ".join(entry.split()) for line in text.splitlines() for entry in line.split(",") if entry.strip()]
+    return [entry.strip() for line in text.splitlines() for entry in line.split(",") if entry and not entry.isspace()]
 
 
 def normal(text: str) -> str:
@@ -135,7 +138,7 @@ def normal(text: str) -> str:
 
 def spaced(text: str) -> str:
     """A phrase as its tokens, so that it is found whatever stands between them."""
-    return " ".join(token[0] for token in TOKEN.finditer(normal(text)))
+    return " ".join(TOKEN.findall(normal(text)))
 
 
 def load_rules(text: str) -> Rules:
@@ -157,16 +160,23 @@ def load_rules(text: str) -> Rules:
         openers = msgspec.convert(given["openers"], dict[str, str])
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, KeyError, re.error) as error:
         raise ConfigError(f"the routing rules: {error}") from None
-    lexicons = _lexicons(features, openers)
+    found = _parsed(features)
+    everywhere = found.get("any", [])
+    lexicons = {
+        language: _lexicon(language, [*everywhere, *own], openers.get(language, ""))
+        for language, own in found.items()
+        if language != "any"
+    }
     return Rules(
         names=tuple(features),
         features=tuple(features.values()),
         patterns=patterns,
         number_patterns=number_patterns,
         lexicons=lexicons,
-        votes=_votes(small, lexicons, scale.word_weight),
+        votes=_votes(small, found, scale.word_weight),
         letters=_letters(given.get("letters", {})),
         scripts=tuple((language, re.compile(f"[{letters}]")) for language, letters in given.get("scripts", {}).items()),
+        shared_scripts={name: frozenset(others.split()) for name, others in given.get("shared_scripts", {}).items()},
         languages=tuple(small),
         known_tools=tuple(stem for feature in features.values() for stem in feature.tool),
         numbers=frozenset(spaced(given.get("numbers", "")).split()),
@@ -176,68 +186,64 @@ def load_rules(text: str) -> Rules:
     )
 
 
-def _lexicons(features: Mapping[str, Feature], openers: Mapping[str, str]) -> dict[str, Lexicon]:
-    everywhere = [
-        (entry, number)
-        for number, feature in enumerate(features.values())
-        for entry in entries(feature.words.get("any", ""))
-    ]
-    languages = dict.fromkeys(
-        language for feature in features.values() for language in feature.words if language != "any"
-    )
-    return {
-        language: _lexicon(
-            language,
-            [
-                *everywhere,
-                *(
-                    (entry, number)
-                    for number, feature in enumerate(features.values())
-                    for entry in entries(feature.words.get(language, ""))
-                ),
-            ],
-            entries(openers.get(language, "")),
-        )
-        for language in languages
-    }
+_Entry = tuple[int, str, str]
+"""Number of the feature, where the entry must stand (^ = or anywhere; * a beginning of a word), and its words."""
 
 
-def _lexicon(language: str, pairs: Iterable[tuple[str, int]], openers: Iterable[str]) -> Lexicon:
-    tables: dict[str, dict[str, list[int]]] = {"": {}, "*": {}, "^": {}, "=": {}}
-    for entry, number in pairs:
-        place = entry[0] if entry[0] in "^=" else "*" if entry.endswith("*") else ""
-        key = normal(entry.strip("^=*")) if language in CJK else spaced(entry)
-        if key:
-            tables[place].setdefault(key, []).append(number)
-    frozen = {place: {key: tuple(numbers) for key, numbers in table.items()} for place, table in tables.items()}
-    lengths = [len(key) if language in CJK else key.count(" ") + 1 for place in ("", "^") for key in frozen[place]]
+def _parsed(features: Mapping[str, Feature]) -> dict[str, list[_Entry]]:
+    """All lists by language; done once, as there are ten thousand entries."""
+    found: dict[str, list[_Entry]] = {}
+    for number, feature in enumerate(features.values()):
+        for language, text in feature.words.items():
+            own = found.setdefault(language, [])
+            for entry in entries(normal(text)):
+                place = "*" if entry[-1] == "*" else entry[0] if entry[0] in "^=" else ""
+                key = _key(entry.strip("^=*") if place else entry, language)
+                if key:
+                    own.append((number, place, key))
+    return found
+
+
+def _key(entry: str, language: str) -> str:
+    """How an entry is looked up."""
+    if language in CJK or entry.isalnum():
+        return entry
+    return " ".join(TOKEN.findall(entry))
+
+
+def _lexicon(language: str, found: Iterable[_Entry], openers: str) -> Lexicon:
+    tables: dict[str, dict[str, tuple[int, ...]]] = {"": {}, "*": {}, "^": {}, "=": {}}
+    for number, place, key in found:
+        table = tables[place]
+        table[key] = (*table[key], number) if key in table else (number,)
+    keys = (*tables[""], *tables["^"])
     return Lexicon(
-        phrases=frozen[""],
-        stems=frozen["*"],
-        starts=frozen["^"],
-        wholes=frozen["="],
-        openers=frozenset(normal(each) if language in CJK else spaced(each) for each in openers),
-        firsts=frozenset(key[0] for key in frozen[""]),
-        longest=max(lengths, default=1),
-        shortest_stem=min(map(len, frozen["*"]), default=1),
+        phrases=tables[""],
+        stems=tables["*"],
+        starts=tables["^"],
+        wholes=tables["="],
+        openers=frozenset(_key(entry, language) for entry in entries(normal(openers))),
+        firsts=frozenset(key[0] for key in tables[""]),
+        longest=max((len(key) if language in CJK else key.count(" ") + 1 for key in keys), default=1),
+        shortest_stem=min(map(len, tables["*"]), default=1),
     )
 
 
 def _votes(
-    small: Mapping[str, str], lexicons: Mapping[str, Lexicon], word_weight: float
+    small: Mapping[str, str], found: Mapping[str, Iterable[_Entry]], word_weight: float
 ) -> dict[str, tuple[tuple[str, float], ...]]:
     """What each word says about the language: the more languages share it, the less."""
     weights: dict[str, dict[str, float]] = {}
-    for language, lexicon in lexicons.items():
-        everyday = {key.lstrip("^=") for key in (*lexicon.phrases, *lexicon.starts, *lexicon.wholes)}
-        for word in {word for phrase in everyday for word in phrase.split()}:
+    for language, several in found.items():
+        words = {word for _, place, key in several if place != "*" for word in key.split()}
+        for word in words if language != "any" and language not in CJK else ():
             weights.setdefault(word, {})[language] = word_weight
-    for language, words in small.items():
-        for word in spaced(words).split():
+    for language, text in small.items():
+        for word in spaced(text).split():
             weights.setdefault(word, {})[language] = 1.0
     return {
-        word: tuple((language, weight / len(found)) for language, weight in found.items())
-        for word, found in weights.items()
+        word: tuple([(language, weight / len(each)) for language, weight in each.items()])
+        for word, each in weights.items()
     }
 
 

@@ -106,6 +106,10 @@ class Board:
         """What the engines of a part are called together."""
         return "+".join(dict.fromkeys(line.provider for line in self._lines[part] if not line.last_resort))
 
+    def several(self, part: Part) -> bool:
+        """Whether there is more than one engine for it, the last resort not counted."""
+        return sum(not line.last_resort for line in self._lines[part]) > 1
+
     def all(self) -> list[Line]:
         """Every engine."""
         return [line for several in self._lines.values() for line in several]

@@ -70,6 +70,8 @@ class Use(msgspec.Struct):
     """What one engine's part in an answer used."""
 
     input_chars: int
+    goes_on: bool = False
+    """It was asked for the rest of an answer that broke off, be it at first, beside another, or once more."""
     output_chars: int = 0
     end: Finished | None = None
 
@@ -101,7 +103,7 @@ class ChatCourse:
         request, said = self._request, "".join(self._said)
         if said:
             request = msgspec.structs.replace(request, messages=continuation(request.messages, said))
-        self._uses[leg] = Use(sum(len(m.text) for m in request.messages))
+        self._uses[leg] = Use(sum(len(m.text) for m in request.messages), bool(said))
         model: ChatModel = leg.line.engine
         return model.reply(request)
 
@@ -118,14 +120,14 @@ class ChatCourse:
     def take(self, leg: Leg[ChatItem], item: ChatItem) -> Iterable[ChatItem]:
         """Words as they come, the rest at the end."""
         if isinstance(item, TextDelta):
-            text = self._seam_of(leg).push(item.text) if leg.why == "continue" else item.text
+            text = self._seam_of(leg).push(item.text) if self._uses[leg].goes_on else item.text
             self._said.append(text)
             return [TextDelta(text)] if text else []
         if isinstance(item, ToolCall):
             self._calls.append(item)
             return []
         self._ended = True
-        rest = self._seam_of(leg).finish() if leg.why == "continue" else ""
+        rest = self._seam_of(leg).finish() if self._uses[leg].goes_on else ""
         cost, _ = self._cost(leg)
         end = msgspec.structs.replace(item, served_by=leg.line.key, cost_usd=cost)
         return [*([TextDelta(rest)] if rest else []), *self._calls, end]

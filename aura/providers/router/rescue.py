@@ -116,8 +116,8 @@ class Rescue(Generic[M]):
         self._ready: deque[M] = deque()
         self._finished = False
         self._deadline = math.inf
-        self._begun = False
-        """Whether something was passed on."""
+        self._begun = self._broken = False
+        """Whether something was passed on; whether it broke off then."""
 
     async def __aenter__(self) -> AsyncIterator[M]:
         self._nursery = await self._manager.__aenter__()
@@ -149,12 +149,17 @@ class Rescue(Generic[M]):
                 self._ready.extend(self._course.rest())
             else:
                 self._winner = None
-                if self._begun:  # a budget for the answer that broke off, whenever it did
-                    self._deadline = trio.current_time() + self._board.settings.turn_budget_s
+                self._extend()
                 if leg.error is None:
                     leg.error = Unavailable(f"{leg.line.key}: the answer was empty", provider=leg.line.provider)
         self._begun = True
         return self._ready.popleft()
+
+    def _extend(self) -> None:
+        """An answer that broke off gets a budget of its own, whenever that was; its rescue that breaks off does not."""
+        now = trio.current_time()
+        if self._begun and (not self._broken or now >= self._deadline):
+            self._broken, self._deadline = True, now + self._board.settings.turn_budget_s
 
     async def _next_of(self, leg: Leg[M]) -> M | None:
         """The next item of the engine that is heard; None when there will be no more."""
@@ -164,10 +169,11 @@ class Rescue(Generic[M]):
             return None
         except trio.WouldBlock:
             pass
-        patience_s = math.inf
+        patience_s, settings = math.inf, self._board.settings
         if self._untried():
-            settings = self._board.settings
             patience_s = min(settings.stall_s, max(settings.stall_least_s, self._course.ahead_s()))
+        elif self._broken and not leg.line.last_resort:  # all have been asked: one of them again, or an honest end
+            patience_s = max(settings.first_item_s, self._course.ahead_s())
         with trio.move_on_after(patience_s):
             try:
                 return await leg.items.receive()
@@ -203,29 +209,41 @@ class Rescue(Generic[M]):
 
     def _look_again(self, live: list[Leg[M]]) -> float:
         """When something is to be done though nobody has answered."""
-        settings, newest = self._board.settings, live[-1]
+        settings = self._board.settings
         times = [math.inf]
         others = len(live) > 1 or bool(self._untried())
         if others:
             times += [leg.asked_at + settings.first_item_s for leg in live]
-        if len(live) == 1 and (following := self._untried()):
-            times.append(newest.asked_at + self._board.hedge_after_s(newest.line, following[0]))
+        if not self._spent() and (following := self._untried()):
+            times.append(self._company_at(live, following[0]))
+        if any(map(self._limited, live)):
+            times.append(self._deadline)
         return min(times)
+
+    def _company_at(self, live: list[Leg[M]], company: Line) -> float:
+        """When this engine is asked beside those that are slow: two at a time, and the last resort beside both."""
+        if len(live) == 1 or company.last_resort:
+            return live[0].asked_at + self._board.hedge_after_s(live[0].line, company)
+        return math.inf
+
+    def _limited(self, leg: Leg[M]) -> bool:
+        """Whether the turn's budget ends the wait for this engine too; a lone one has its own patience."""
+        return not leg.line.last_resort and (len(self._legs) > 1 or self._board.several(self._course.part))
 
     def _out_of_patience(self, live: list[Leg[M]]) -> None:
         """Give up on engines that were waited for long enough."""
         now, settings = trio.current_time(), self._board.settings
         for leg in live:
-            if now >= leg.asked_at + settings.first_item_s and (len(live) > 1 or self._untried()):
+            given_up = self._limited(leg) and now >= self._deadline
+            if given_up or (now >= leg.asked_at + settings.first_item_s and (len(live) > 1 or self._untried())):
                 leg.fail(TimedOut(f"{leg.line.key} does not begin to answer", provider=leg.line.provider))
 
     def _company(self, live: list[Leg[M]]) -> Line | None:
         """The engine that is to be asked beside one that is slow."""
         following = self._untried()
-        if len(live) != 1 or not following or live[0].failed or self._spent():
+        if not following or live[0].failed or self._spent():
             return None
-        due = live[0].asked_at + self._board.hedge_after_s(live[0].line, following[0])
-        return following[0] if trio.current_time() >= due else None
+        return following[0] if trio.current_time() >= self._company_at(live, following[0]) else None
 
     def _untried(self) -> list[Line]:
         """Engines that were not asked yet, the best first; those beyond the limits of cost or number are left out."""
@@ -251,7 +269,7 @@ class Rescue(Generic[M]):
             await trio.sleep(wait_s)
             return self._start(line, "retry")
         error = last.error or Unavailable("no engine answered", provider=last.line.provider)
-        if len(self._legs) > 1:
+        if len(self._legs) > 1 or self._spent():
             error.retryable = False  # all that could be tried was tried
         raise error
 

@@ -173,17 +173,24 @@ def call(line: LogLine) -> CallRow:
         line.cached_tokens or 0,
         line.chars or 0,
         line.audio_s or 0.0,
+        model=intern(line.model or ""),
+        cost_usd=line.cost_usd,
     )
+
+
+def _kind(row: CallRow) -> tuple[object, ...]:
+    return row.part, row.provider, row.outcome, row.model, row.cost_usd is None
 
 
 def note_call(calls: list[CallRow], new: CallRow, *, alone: bool) -> None:
     """Add a call: `alone`, or to the row that stands for its kind if it went well."""
-    kind = (new.part, new.provider, new.outcome)
     for index, old in enumerate(calls if not alone and new.outcome in FINE else ()):
-        if (old.part, old.provider, old.outcome) == kind:
+        if _kind(old) == _kind(new):
             calls[index] = CallRow(
                 old.at_s,
-                *kind,
+                new.part,
+                new.provider,
+                new.outcome,
                 old.total_ms + new.total_ms,
                 None,
                 0,
@@ -194,6 +201,8 @@ def note_call(calls: list[CallRow], new: CallRow, *, alone: bool) -> None:
                 old.chars + new.chars,
                 round(old.audio_s + new.audio_s, 3),
                 old.count + 1,
+                new.model,
+                None if new.cost_usd is None else round((old.cost_usd or 0.0) + new.cost_usd, 9),
             )
             return
     calls.append(new)

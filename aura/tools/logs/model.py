@@ -55,6 +55,10 @@ class CallRow(msgspec.Struct, frozen=True, gc=False):
     count: int = 1
     """More where a row stands for all calls of its kind: without detail, only those that failed have rows of their own;
     amounts and `total_ms` are sums then."""
+    model: str = ""
+    """Which one answered, where the log tells."""
+    cost_usd: float | None = None
+    """What the log says that it cost."""
 
 
 class OverlapRow(msgspec.Struct, frozen=True, gc=False):

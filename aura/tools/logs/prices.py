@@ -1,6 +1,6 @@
 """What was used, and what it cost: by the prices of a file that the user gives, else by the table that AURA brings
-(aura/core/routing/prices.toml, in USD, dated). A call tells its provider, or provider/model; where it tells no model,
-the one is taken that AURA asks by itself. A file looks like this:
+(aura/core/routing/prices.toml, in USD, dated). What the log itself says that a call cost is better than the table;
+where it tells no model either, the one counts that AURA asks by itself. A file looks like this:
 
     currency = "USD"
 
@@ -14,6 +14,9 @@ the one is taken that AURA asks by itself. A file looks like this:
 
     [openai.stt]
     audio_per_minute = 0.006
+
+    ["openai/gpt-6.1-sol"]                 # one model
+    input_tokens_per_million = 2.0
 
 What a provider used and has no price is not free but unknown, and is said to be. The offline engines are free.
 """
@@ -103,21 +106,21 @@ class Prices(msgspec.Struct, frozen=True):
         checked = min((row.checked_on for row in self.table.rows if row.checked_on), default="an unknown day")
         return f"Where you gave none, list prices as of {checked} count; --prices FILE.toml replaces them."
 
-    def _given(self, name: str, provider: str, part: str) -> Price | None:
+    def _given(self, call: CallRow) -> Price | None:
         """The user's own price: of the model, the part or the whole provider."""
-        keys = ((name, part), (name, ""), (provider, part), (provider, ""))
+        names = (f"{call.provider}/{call.model}", call.provider)
+        keys = ((name, part) for name in names for part in (call.part, ""))
         return next((self.of[key] for key in keys if key in self.of), None)
 
     def cost(self, calls: Iterable[CallRow]) -> Cost:
         """The sum over calls."""
         amount, unknown = 0.0, dict[str, None]()
         for call in calls:
-            provider, _, model = call.provider.partition("/")
-            if provider in FREE or call.part == "tool":
+            if call.provider in FREE or call.part == "tool":
                 continue
-            price = self._given(call.provider, provider, call.part)
+            price = self._given(call)
             if price is None and self.table is not None:
-                usd = listed(self.table, call, provider, model)
+                usd = listed(self.table, call) if call.cost_usd is None else call.cost_usd
                 amount += usd or 0.0
                 if usd is None:
                     unknown[f"{call.provider} {call.part}"] = None
@@ -131,9 +134,10 @@ class Prices(msgspec.Struct, frozen=True):
         return Cost(round(amount, 9), tuple(unknown))
 
 
-def listed(table: pricing.Prices, call: CallRow, provider: str, model: str) -> float | None:
+def listed(table: pricing.Prices, call: CallRow) -> float | None:
     """What calls cost by the built-in table; None if it has no price for what they used."""
-    row = table.find(provider, model, call.part) if model else table.default(provider, call.part)
+    known = table.find(call.provider, call.model, call.part) if call.model else None
+    row = known or (None if call.model else table.default(call.provider, call.part))
     each = Usage(call.input_tokens, call.cached_tokens, call.output_tokens, audio_s=call.audio_s, chars=call.chars)
     if each == Usage():
         return 0.0

@@ -56,6 +56,8 @@ class LogLine(msgspec.Struct, gc=False):
     cached_tokens: int | None = 0
     chars: int | None = 0
     audio_s: Number = 0.0
+    model: str | None = ""
+    cost_usd: Number = None
     # lines that tell of trouble
     code: str | int | None = ""
     error: Any = None
