@@ -14,6 +14,7 @@ from aura.core.routing.classify import classify
 from aura.core.routing.query import Query
 from aura.providers.router.opening import candidate_of
 from aura.providers.routing_data import prices, rules
+from aura.providers.tools.builtin import default_toolbox
 
 TYPICAL_INPUT_TOKENS = 600
 """Instructions and a few turns."""
@@ -23,8 +24,11 @@ def run(config: Config, text: str, console: Console | None = None) -> int:
     """Print the query and the ranking; 0 when somebody can answer."""
     console = console or Console()
     known, table = rules(), prices()
+    tools = [tool.name for tool in default_toolbox().tools()] if config.tools.builtin else []
     began = perf_counter()
-    query = classify(text, known)
+    query = classify(
+        text, known, tools=[tool.name for tool in default_toolbox().tools()] if config.tools.builtin else []
+    )
     took_ms = (perf_counter() - began) * 1000
     candidates = [candidate_of("chat", one, table, config.router) for one in config.chosen("chat")]
     budget = Budget(today=strftime("%Y-%m-%d"), input_tokens=TYPICAL_INPUT_TOKENS)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 Basis = Literal["stated", "priced", "guessed"]
 """Where a cost is from: the engine said it, the engine counted and the table has the price, or we counted."""
+USUAL_UTTERANCE_S = 5.0
+"""What recognisers are compared by; how long an utterance will be is not known when it begins."""
 LEARNED = 8
 """So many measurements make an engine's own 95th percentile count."""
 Why = Literal["first", "hedge", "failover", "retry", "continue"]
@@ -138,6 +140,7 @@ class Board:
             cached_with=sticky,
             input_tokens=size,
             chars=size,
+            audio_s=USUAL_UTTERANCE_S,
         )
         health = {line.key: line.tracker.health(now) for line in own}
         choice = choose([line.candidate for line in own], query, health, budget, self._strategy, part)

@@ -11,7 +11,7 @@ import structlog
 from aura.core.ports import ChatItem, ChatModel, ChatRequest, Finished, TextDelta, ToolCall
 from aura.core.routing.choose import Part
 from aura.core.routing.continuing import Continuing, continuation
-from aura.core.routing.pricing import Usage
+from aura.core.routing.pricing import Usage, estimated
 from aura.providers.cache.replies import ReplyCache
 from aura.providers.router.board import Basis, Board, BudgetUsedUp, Line, Talk
 from aura.providers.router.rescue import Leg, Rescue
@@ -69,10 +69,10 @@ class Once(msgspec.Struct):
 class Use(msgspec.Struct):
     """What one engine's part in an answer used."""
 
-    input_chars: int
+    messages: tuple[Message, ...]
     goes_on: bool = False
     """It was asked for the rest of an answer that broke off, be it at first, beside another, or once more."""
-    output_chars: int = 0
+    said: list[str] = []
     end: Finished | None = None
 
 
@@ -103,7 +103,7 @@ class ChatCourse:
         request, said = self._request, "".join(self._said)
         if said:
             request = msgspec.structs.replace(request, messages=continuation(request.messages, said))
-        self._uses[leg] = Use(sum(len(m.text) for m in request.messages), bool(said))
+        self._uses[leg] = Use(request.messages, bool(said))
         model: ChatModel = leg.line.engine
         return model.reply(request)
 
@@ -111,7 +111,7 @@ class ChatCourse:
         """Count what the engine wrote."""
         use = self._uses[leg]
         if isinstance(item, TextDelta):
-            use.output_chars += len(item.text)
+            use.said.append(item.text)
             return bool(item.text.strip())
         if isinstance(item, Finished):
             use.end = item
@@ -160,12 +160,11 @@ class ChatCourse:
         if end.cost_usd is not None:
             return end.cost_usd, "stated"
         counted = end.input_tokens is not None and end.output_tokens is not None
-        used = Usage(
-            input_tokens=use.input_chars // LETTERS_PER_TOKEN if end.input_tokens is None else end.input_tokens,
-            cached_tokens=end.cached_tokens or 0,
-            output_tokens=-(-use.output_chars // LETTERS_PER_TOKEN) if end.output_tokens is None else end.output_tokens,
-        )
-        return self._board.price(leg.line, used), "priced" if counted else "guessed"
+        if not counted:
+            guess = estimated([message.text for message in use.messages], "".join(use.said))
+            return self._board.price(leg.line, guess), "guessed"
+        used = Usage(end.input_tokens or 0, end.cached_tokens or 0, end.output_tokens or 0)
+        return self._board.price(leg.line, used), "priced"
 
     def bill(self, leg: Leg[ChatItem], outcome: str) -> None:
         """A request that was refused costs nothing; one that was cancelled is estimated."""

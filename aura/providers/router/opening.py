@@ -19,7 +19,7 @@ from aura.core.ports import ChatModel, SpeechToText, TextToSpeech
 from aura.core.routing.breaker import BreakerSettings
 from aura.core.routing.choose import Candidate, Part
 from aura.core.routing.health import HealthSettings, Tracker
-from aura.core.routing.pricing import Prices, shutdowns
+from aura.core.routing.pricing import Prices, shutdowns, stale
 from aura.core.secret import Secret
 from aura.providers import registry
 from aura.providers.cache.replies import ReplyCache
@@ -40,6 +40,10 @@ from aura.providers.throttle import Throttle, ThrottleSettings
 log = structlog.get_logger()
 WARN_DAYS = 60
 """A model that will be shut down within this time is warned of at the start."""
+
+
+STALE_DAYS = 90
+"""A price that was not checked for so long is warned of."""
 
 
 class Engines(msgspec.Struct, frozen=True):
@@ -176,7 +180,8 @@ async def open_router(
         everything = [line for several in lines.values() for line in several]
         warn(maker.table, means.today(), everything)
         spending = Spending(means.today, means.spent_file)
-        board = Board(means.settings, rules(), lines, spending, means.meter)
+        known = await trio.to_thread.run_sync(rules)  # 50 ms of reading
+        board = Board(means.settings, known, lines, spending, means.meter)
         yield Router(board, plain, voice, means.replies)
 
 
@@ -241,7 +246,11 @@ def vendor_of(part: Part, one: Chosen) -> str:
 
 
 def warn(table: Prices, today: str, lines: Sequence[Line]) -> None:
-    """Say which of the chosen models are about to be shut down."""
+    """Say which of the chosen models are about to be shut down, and whose prices nobody has checked for long."""
+    keys = {line.candidate.price.key for line in lines if line.candidate.price}
+    for price in stale(table, today, STALE_DAYS):
+        if price.key in keys:
+            log.warning("price.old", provider=price.provider, model=price.model, checked_on=price.checked_on)
     models = {(line.vendor, line.model) for line in lines if line.model}
     for end in shutdowns(table, today, WARN_DAYS, sorted(models)):
         log.warning(
