@@ -234,8 +234,9 @@ def test_a_secret_is_never_shown(odd):
 
 @pytest.mark.parametrize("part", ["stt", "chat", "tts"])
 def test_every_engine_can_be_chosen_and_has_its_section(part):
-    choices = config.settings()[f"engines.{part}"].type.__args__
-    assert set(choices) == {"auto", *ENGINES[part]}
+    keys = [f"{section}.api_key=k" for section in ("openai", "xai", "elevenlabs", "deepgram")]
+    loaded = config.load(None, [f"engines.{part}={','.join(ENGINES[part])}", *keys], environment={})
+    assert [one.kind for one in loaded.chosen(part)] == list(ENGINES[part])
     assert [entry.section for entry in ENGINES[part].values() if entry.section not in config.SECTIONS] == []
 
 
@@ -247,6 +248,30 @@ def test_auto_is_openai_with_its_key_and_offline_without():
     assert engines() == ["offline"] * 3
     assert engines("openai.api_key=k") == ["openai"] * 3
     assert engines("openai.api_key=k", "engines.chat=compatible") == ["openai", "compatible", "openai"]
+
+
+def test_auto_is_every_engine_that_has_a_key_by_preference():
+    loaded = config.load(None, ["xai.api_key=k", "elevenlabs.api_key=k", "openai.api_key=k"], environment={})
+    assert [loaded.candidates(part) for part in ("stt", "chat", "tts")] == [
+        ("openai", "xai", "elevenlabs"),
+        ("openai", "xai"),
+        ("elevenlabs", "openai", "xai"),
+    ]
+
+
+def test_an_engine_may_name_its_model_and_a_server_its_name():
+    servers = '{"kitchen": {"base_url": "http://127.0.0.1:11434/v1", "chat_model": "qwen"}}'
+    options = [f"engines.servers={servers}", "engines.chat=openai/gpt-x,kitchen,kitchen/phi"]
+    chosen = config.load(None, options, environment={}).chosen("chat")
+    assert [one.key for one in chosen] == ["openai/gpt-x", "kitchen/qwen", "kitchen/phi"]
+    assert [one.kind for one in chosen] == ["openai", "compatible", "compatible"]
+
+
+@pytest.mark.parametrize("name", ["nosuch", "offline/model"])
+def test_an_engine_that_there_is_not_is_one_clear_line(name):
+    with pytest.raises(ConfigError) as caught:
+        config.load(None, [f"engines.stt={name}"], environment={}).chosen("stt")
+    assert "\n" not in str(caught.value)
 
 
 def test_all_keys_are_listed_for_the_scrubber():

@@ -38,13 +38,13 @@ def test_an_unknown_name_is_answered_with_the_known_ones(part: registry.Part) ->
 @pytest.mark.parametrize(("name", "settings"), [("openai", OpenAISettings), ("compatible", CompatibleSettings)])
 async def test_parts_are_made_by_name_and_carry_it(name: str, settings: type[OpenAISettings]) -> None:
     async with serve() as fake, open_http() as http:
-        made = settings(base_url=fake.base_url)
+        chosen = registry.Chosen(name, "mine", "m", settings(base_url=fake.base_url))
         async with (
-            registry.open_stt(name, made, http) as stt,
-            registry.open_chat(name, made, http) as chat,
-            registry.open_tts(name, made, http) as tts,
+            registry.open_part("stt", chosen, http) as stt,
+            registry.open_part("chat", chosen, http) as chat,
+            registry.open_tts(chosen, http) as tts,
         ):
-            assert {stt.name, chat.name, tts.name} == {name}
+            assert {stt.name, chat.name, tts.name} == {"mine"}
 
 
 @asynccontextmanager
@@ -58,7 +58,7 @@ async def test_an_engine_that_holds_something_is_freed_when_its_context_ends(mon
     entry = registry.Engine(f"{__name__}:opened", "mine")
     monkeypatch.setattr(registry, "ENGINES", {"chat": {"mine": entry}})
     told: list[str] = []
-    async with open_http() as http, registry.open_chat("mine", told, http) as chat:
+    async with open_http() as http, registry.open_part("chat", registry.Chosen("mine", "mine", "", told), http) as chat:
         assert (chat, told) == ("part of mine", ["ready"])
     assert told == ["ready", "freed"]
 

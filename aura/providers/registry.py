@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 import msgspec
 
 from aura.core.errors import ConfigError
-from aura.core.ports import ChatModel, SpeechToText, TextToSpeech
+from aura.core.ports import TextToSpeech
 from aura.providers.http import Http
 
 Part = Literal["stt", "chat", "tts"]
@@ -102,16 +102,6 @@ def engine(part: Part, name: str, servers: Iterable[str] = ()) -> Engine:
         known = ", ".join([*ENGINES[part], *servers])
         raise ConfigError(f"there is no {part} engine {name!r}; choose one of {known}")
     return found
-
-
-def open_stt(chosen: Chosen, http: Http) -> AbstractAsyncContextManager[SpeechToText]:
-    """The recogniser that was chosen."""
-    return cast("AbstractAsyncContextManager[SpeechToText]", open_part("stt", chosen, http))
-
-
-def open_chat(chosen: Chosen, http: Http) -> AbstractAsyncContextManager[ChatModel]:
-    """The language model that was chosen."""
-    return cast("AbstractAsyncContextManager[ChatModel]", open_part("chat", chosen, http))
 
 
 def open_tts(chosen: Chosen, http: Http) -> AbstractAsyncContextManager[TextToSpeech]:

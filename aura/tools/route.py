@@ -26,9 +26,7 @@ def run(config: Config, text: str, console: Console | None = None) -> int:
     known, table = rules(), prices()
     tools = [tool.name for tool in default_toolbox().tools()] if config.tools.builtin else []
     began = perf_counter()
-    query = classify(
-        text, known, tools=[tool.name for tool in default_toolbox().tools()] if config.tools.builtin else []
-    )
+    query = classify(text, known, tools=tools)
     took_ms = (perf_counter() - began) * 1000
     candidates = [candidate_of("chat", one, table, config.router) for one in config.chosen("chat")]
     budget = Budget(today=strftime("%Y-%m-%d"), input_tokens=TYPICAL_INPUT_TOKENS)

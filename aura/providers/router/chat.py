@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import msgspec
 import structlog
 
-from aura.core.ports import ChatItem, ChatModel, ChatRequest, Finished, TextDelta, ToolCall
+from aura.core.ports import ChatItem, ChatModel, ChatRequest, Finished, Message, TextDelta, ToolCall
 from aura.core.routing.choose import Part
 from aura.core.routing.continuing import Continuing, continuation
 from aura.core.routing.pricing import Usage, estimated
