@@ -188,7 +188,7 @@ class LineMaker:
         model = one.model or getattr(engine, "model", "")
         facts = facts_of(part, vendor, model, means.settings.models)
         free = one.kind in ("offline", "compatible")
-        price = self.table.find(vendor, model, part)
+        price = self.table.find(vendor, model, part) if model else self.table.default(vendor, part)
         candidate = Candidate(
             key=f"{one.name}/{model}" if model else one.name,
             provider=one.name,
