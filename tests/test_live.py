@@ -171,7 +171,7 @@ async def test_what_does_not_fit_into_the_buffer_is_dropped_and_logged_once(name
 @on_all
 async def test_a_hundred_events_without_a_reader_cost_a_few(name: str) -> None:
     world = World(heard=("word " * 150,), words_per_s=400.0)
-    async with engine(name, world) as (recogniser, _), recogniser.open() as hearing:
+    async with engine(name, world, stt_final_s=8.0) as (recogniser, _), recogniser.open() as hearing:
         await say(hearing, speech(0.5), pace=0.2)
         await hearing.final()
         events: list[HearingEvent] = []

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 import structlog
 import trio
@@ -114,10 +114,9 @@ class Rescue(Generic[M]):
         """All that were asked, in order."""
         self._winner: Leg[M] | None = None
         self._ready: deque[M] = deque()
-        self._finished = False
         self._deadline = math.inf
-        self._begun = self._broken = False
-        """Whether something was passed on; whether it broke off then."""
+        self._phase: Literal["fresh", "begun", "broken", "finished"] = "fresh"
+        """Nothing was passed on; something was; it broke off then; all was."""
 
     async def __aenter__(self) -> AsyncIterator[M]:
         self._nursery = await self._manager.__aenter__()
@@ -136,7 +135,7 @@ class Rescue(Generic[M]):
 
     async def __anext__(self) -> M:
         while not self._ready:
-            if self._finished:
+            if self._phase == "finished":
                 raise StopAsyncIteration
             leg = self._winner
             if leg is None:
@@ -145,21 +144,21 @@ class Rescue(Generic[M]):
             if item is not None:
                 self._ready.extend(self._course.take(leg, item))
             elif self._course.whole(leg):
-                self._finished = True
+                self._phase = "finished"
                 self._ready.extend(self._course.rest())
             else:
                 self._winner = None
                 self._extend()
                 if leg.error is None:
                     leg.error = Unavailable(f"{leg.line.key}: the answer was empty", provider=leg.line.provider)
-        self._begun = True
+        self._phase = "begun" if self._phase == "fresh" else self._phase
         return self._ready.popleft()
 
     def _extend(self) -> None:
         """An answer that broke off gets a budget of its own, whenever that was; its rescue that breaks off does not."""
         now = trio.current_time()
-        if self._begun and (not self._broken or now >= self._deadline):
-            self._broken, self._deadline = True, now + self._board.settings.turn_budget_s
+        if self._phase != "fresh" and (self._phase != "broken" or now >= self._deadline):
+            self._phase, self._deadline = "broken", now + self._board.settings.turn_budget_s
 
     async def _next_of(self, leg: Leg[M]) -> M | None:
         """The next item of the engine that is heard; None when there will be no more."""
@@ -172,7 +171,9 @@ class Rescue(Generic[M]):
         patience_s, settings = math.inf, self._board.settings
         if self._untried():
             patience_s = min(settings.stall_s, max(settings.stall_least_s, self._course.ahead_s()))
-        elif self._broken and not leg.line.last_resort:  # all have been asked: one of them again, or an honest end
+        elif (
+            self._phase == "broken" and not leg.line.last_resort
+        ):  # all have been asked: one of them again, or an honest end
             patience_s = max(settings.first_item_s, self._course.ahead_s())
         with trio.move_on_after(patience_s):
             try:
@@ -186,7 +187,7 @@ class Rescue(Generic[M]):
 
     async def _race(self) -> Leg[M]:
         """Ask one engine after the other, or two at a time, until one begins; the others are cancelled."""
-        live = [await self._begin("continue" if self._begun else "first" if not self._legs else "failover")]
+        live = [await self._begin("continue" if self._phase != "fresh" else "first" if not self._legs else "failover")]
         while True:
             news = self._news
             for leg in live:
