@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 import structlog
 import trio
@@ -116,8 +116,8 @@ class Rescue(Generic[M]):
         self._ready: deque[M] = deque()
         self._finished = False
         self._deadline = math.inf
-        self._begun = self._broken = False
-        """Whether something was passed on; whether it broke off then."""
+        self._stage: Literal["asking", "answering", "mending"] = "asking"
+        """Answering: something was passed on. Mending: the answer broke off after that."""
 
     async def __aenter__(self) -> AsyncIterator[M]:
         self._nursery = await self._manager.__aenter__()
@@ -152,14 +152,15 @@ class Rescue(Generic[M]):
                 self._extend()
                 if leg.error is None:
                     leg.error = Unavailable(f"{leg.line.key}: the answer was empty", provider=leg.line.provider)
-        self._begun = True
+        if self._stage == "asking":
+            self._stage = "answering"
         return self._ready.popleft()
 
     def _extend(self) -> None:
         """An answer that broke off gets a budget of its own, whenever that was; its rescue that breaks off does not."""
         now = trio.current_time()
-        if self._begun and (not self._broken or now >= self._deadline):
-            self._broken, self._deadline = True, now + self._board.settings.turn_budget_s
+        if self._stage == "answering" or (self._stage == "mending" and now >= self._deadline):
+            self._stage, self._deadline = "mending", now + self._board.settings.turn_budget_s
 
     async def _next_of(self, leg: Leg[M]) -> M | None:
         """The next item of the engine that is heard; None when there will be no more."""
@@ -172,8 +173,11 @@ class Rescue(Generic[M]):
         patience_s, settings = math.inf, self._board.settings
         if self._untried():
             patience_s = min(settings.stall_s, max(settings.stall_least_s, self._course.ahead_s()))
-        elif self._broken and not leg.line.last_resort:  # all have been asked: one of them again, or an honest end
-            patience_s = max(settings.first_item_s, self._course.ahead_s())
+        elif (
+            self._stage == "mending" and not leg.line.last_resort
+        ):  # all were asked: one of them again, or an honest end
+            left_s = max(settings.stall_s, self._deadline - trio.current_time())
+            patience_s = max(min(settings.first_item_s, left_s), self._course.ahead_s())
         with trio.move_on_after(patience_s):
             try:
                 return await leg.items.receive()
@@ -186,7 +190,7 @@ class Rescue(Generic[M]):
 
     async def _race(self) -> Leg[M]:
         """Ask one engine after the other, or two at a time, until one begins; the others are cancelled."""
-        live = [await self._begin("continue" if self._begun else "first" if not self._legs else "failover")]
+        live = [await self._begin("continue" if self._stage != "asking" else "first" if not self._legs else "failover")]
         while True:
             news = self._news
             for leg in live:
