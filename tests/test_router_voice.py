@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import trio
 
-from aura.core.errors import ProviderError, StreamCut, Unavailable
+from aura.core.errors import ProviderError, QuotaExhausted, StreamCut, Unavailable
 from aura.core.ports import SpeechChunk, SpeechRequest, Transcript, WordTime
 from aura.providers.router.board import Board
 from aura.providers.router.hearing import RoutedStt
@@ -135,3 +135,12 @@ async def test_leaving_in_mid_utterance_frees_every_engine(autojump_clock: trio.
     with trio.move_on_after(3):
         await hear(board_of("stt", *engines, settings=FREELY))
     assert [engine.open_now for engine in engines] == [0, 0]
+
+
+async def test_a_tenant_that_may_use_no_recogniser_is_told_so(autojump_clock: trio.testing.MockClock) -> None:
+    board = board_of("stt", Scripted("a", [Transcript("no")]), Scripted("b", [Transcript("no")]))
+    who = talk()
+    who.allowed = frozenset({"c"})
+    with pytest.raises(QuotaExhausted, match="no stt engine may be used"):
+        async with RoutedStt(board, who).open():
+            pytest.fail("nobody may hear this")

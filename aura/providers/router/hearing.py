@@ -71,8 +71,8 @@ class RoutedHearing:
         """Who hears it, as long as that goes well."""
 
     async def __aenter__(self) -> Hearing:
+        self.current = self.board.lines("stt", self.talk, self.board.anything, 0)[0]  # may raise: nothing is open yet
         self._nursery = await self._manager.__aenter__()
-        self.current = self.board.lines("stt", self.talk, self.board.anything, 0)[0]
         self.seat(self.current)
         return self
 

@@ -114,9 +114,10 @@ class Rescue(Generic[M]):
         """All that were asked, in order."""
         self._winner: Leg[M] | None = None
         self._ready: deque[M] = deque()
+        self._finished = False
         self._deadline = math.inf
-        self._phase: Literal["fresh", "begun", "broken", "finished"] = "fresh"
-        """Nothing was passed on; something was; it broke off then; all was."""
+        self._stage: Literal["asking", "answering", "mending"] = "asking"
+        """Answering: something was passed on. Mending: the answer broke off after that."""
 
     async def __aenter__(self) -> AsyncIterator[M]:
         self._nursery = await self._manager.__aenter__()
@@ -135,7 +136,7 @@ class Rescue(Generic[M]):
 
     async def __anext__(self) -> M:
         while not self._ready:
-            if self._phase == "finished":
+            if self._finished:
                 raise StopAsyncIteration
             leg = self._winner
             if leg is None:
@@ -144,21 +145,22 @@ class Rescue(Generic[M]):
             if item is not None:
                 self._ready.extend(self._course.take(leg, item))
             elif self._course.whole(leg):
-                self._phase = "finished"
+                self._finished = True
                 self._ready.extend(self._course.rest())
             else:
                 self._winner = None
                 self._extend()
                 if leg.error is None:
                     leg.error = Unavailable(f"{leg.line.key}: the answer was empty", provider=leg.line.provider)
-        self._phase = "begun" if self._phase == "fresh" else self._phase
+        if self._stage == "asking":
+            self._stage = "answering"
         return self._ready.popleft()
 
     def _extend(self) -> None:
         """An answer that broke off gets a budget of its own, whenever that was; its rescue that breaks off does not."""
         now = trio.current_time()
-        if self._phase != "fresh" and (self._phase != "broken" or now >= self._deadline):
-            self._phase, self._deadline = "broken", now + self._board.settings.turn_budget_s
+        if self._stage == "answering" or (self._stage == "mending" and now >= self._deadline):
+            self._stage, self._deadline = "mending", now + self._board.settings.turn_budget_s
 
     async def _next_of(self, leg: Leg[M]) -> M | None:
         """The next item of the engine that is heard; None when there will be no more."""
@@ -172,9 +174,10 @@ class Rescue(Generic[M]):
         if self._untried():
             patience_s = min(settings.stall_s, max(settings.stall_least_s, self._course.ahead_s()))
         elif (
-            self._phase == "broken" and not leg.line.last_resort
-        ):  # all have been asked: one of them again, or an honest end
-            patience_s = max(settings.first_item_s, self._course.ahead_s())
+            self._stage == "mending" and not leg.line.last_resort
+        ):  # all were asked: one of them again, or an honest end
+            left_s = max(settings.stall_s, self._deadline - trio.current_time())
+            patience_s = max(min(settings.first_item_s, left_s), self._course.ahead_s())
         with trio.move_on_after(patience_s):
             try:
                 return await leg.items.receive()
@@ -187,7 +190,7 @@ class Rescue(Generic[M]):
 
     async def _race(self) -> Leg[M]:
         """Ask one engine after the other, or two at a time, until one begins; the others are cancelled."""
-        live = [await self._begin("continue" if self._phase != "fresh" else "first" if not self._legs else "failover")]
+        live = [await self._begin("continue" if self._stage != "asking" else "first" if not self._legs else "failover")]
         while True:
             news = self._news
             for leg in live:
