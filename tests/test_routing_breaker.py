@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from aura.core.routing.breaker import Breaker, BreakerSettings, Ticket, Window
-from aura.core.routing.health import Board, HealthSettings, Tracker
+from aura.core.routing.health import HealthSettings, Tracker
 
 SETTINGS = BreakerSettings()
 
@@ -295,18 +295,3 @@ def test_limits_are_believed_for_a_minute():
     it.left(None, 11.0)
     assert it.health(70.0).rate_left == 0.03
     assert it.health(70.1).rate_left is None
-
-
-def test_a_refused_key_shuts_out_all_models_of_that_provider_only():
-    board = Board(lambda key: tracker())
-    for key in ("openai/a", "openai/b", "xai/c"):
-        call(board[key], 0.0, 0.2)
-    ticket = board["openai/a"].begin(5.0)
-    assert ticket
-    moves = board.end("openai/a", ticket, 6.0, "quota_exhausted")
-    assert [(key, move.now) for key, move in moves] == [("openai/a", "open"), ("openai/b", "open")]
-    assert {key: health.key_bad for key, health in board.health(6.0).items()} == {
-        "openai/a": True,
-        "openai/b": True,
-        "xai/c": False,
-    }

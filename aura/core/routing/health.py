@@ -1,13 +1,12 @@
 """What is known of an engine's health: how fast it begins to answer, how often it fails, what its limits leave.
 
-Time is an argument. A `Tracker` keeps the account of one engine and model and asks its breaker; a `Board` holds those
-of one part (stt, chat or tts), and spreads what concerns a whole account over its models.
+Time is an argument. A `Tracker` keeps the account of one engine and model and asks its breaker.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
@@ -152,35 +151,3 @@ class Tracker:
             return None
         ordered = sorted(self._recent)
         return ordered[-(-percent * len(ordered) // 100) - 1]
-
-
-class Board:
-    """The trackers of one part, by candidate key (provider/model)."""
-
-    def __init__(self, make: Callable[[str], Tracker]) -> None:
-        self._make = make
-        self._trackers: dict[str, Tracker] = {}
-
-    def __getitem__(self, key: str) -> Tracker:
-        """The tracker of a candidate, made at its first use."""
-        tracker = self._trackers.get(key)
-        if tracker is None:
-            tracker = self._trackers[key] = self._make(key)
-        return tracker
-
-    def health(self, at: float) -> dict[str, Health]:
-        """That of all, as `choose` takes it."""
-        return {key: tracker.health(at) for key, tracker in self._trackers.items()}
-
-    def end(
-        self, key: str, ticket: Ticket, at: float, code: str = "ok", retry_after_s: float | None = None
-    ) -> list[tuple[str, Move]]:
-        """End a call. A refused key or an empty account shuts out all models of that provider on this board."""
-        move = self[key].end(ticket, at, code, retry_after_s)
-        moves = [(key, move)] if move else []
-        if code in KEY_FAULTS:
-            provider = key.partition("/")[0]
-            for other, tracker in self._trackers.items():
-                if other != key and other.partition("/")[0] == provider and (move := tracker.breaker.shut(at, code)):
-                    moves.append((other, move))
-        return moves

@@ -58,7 +58,8 @@ class VoiceCourse:
         self._rate_hz = 0
         self._words: list[WordTime] = []
         self._converter: Converter | None = None
-        self._heard: set[Leg[SpeechChunk]] = set()
+        self._asked: dict[Leg[SpeechChunk], int] = {}
+        """How many letters each engine was asked for."""
 
     def lines(self) -> list[Line]:
         """Voices that can speak it."""
@@ -67,8 +68,9 @@ class VoiceCourse:
     def ask(self, leg: Leg[SpeechChunk]) -> AbstractAsyncContextManager[AsyncIterator[SpeechChunk]]:
         """Ask for the sentence from the word on that was being spoken."""
         engine: TextToSpeech = leg.line.engine
-        self._heard.add(leg)
-        return engine.speak(msgspec.structs.replace(self._request, text=self._request.text[self._from :]))
+        text = self._request.text[self._from :]
+        self._asked[leg] = len(text)
+        return engine.speak(msgspec.structs.replace(self._request, text=text))
 
     def note(self, leg: Leg[SpeechChunk], item: SpeechChunk) -> bool:
         """Sound is what counts."""
@@ -116,7 +118,7 @@ class VoiceCourse:
 
     def bill(self, leg: Leg[SpeechChunk], outcome: str) -> None:
         """Voices are paid by the letter, spoken to the end or not."""
-        refused = leg not in self._heard or (leg.first_at is None and outcome not in ("ok", "cancelled"))
-        chars = 0 if refused else len(self._request.text) - self._from
+        refused = leg.first_at is None and outcome not in ("ok", "cancelled")
+        chars = 0 if refused else self._asked.get(leg, 0)
         cost = self._board.price(leg.line, Usage(chars=chars)) if chars else 0.0
         self._board.settle(self._talk, self.part, leg, outcome, cost, "priced" if outcome == "ok" else "guessed")
