@@ -132,7 +132,7 @@ WRONG = [
     ("env", "x", "turns.silence_s = 'x' (environment AURA_TURNS__SILENCE_S): expected a number, at least 0"),
     ("env", "-1", "turns.silence_s = '-1' (environment AURA_TURNS__SILENCE_S): expected a number, at least 0"),
     ("env", "nan", "turns.silence_s = 'nan' (environment AURA_TURNS__SILENCE_S): expected a number, at least 0"),
-    ("set", "port=1", "--set port=1: expected section.key=value, for example --set server.port=8081"),
+    ("set", "port=1", "--set port=…: expected section.key=value, for example --set server.port=8081"),
     ("set", "server.port", "--set server.port: expected section.key=value, for example --set server.port=8081"),
     ("set", "turns.port=1", "unknown setting turns.port (--set); did you mean server.port?"),
     ("set", "logs.level=loud", "logs.level = 'loud' (--set): expected one of debug, info, warning, error"),

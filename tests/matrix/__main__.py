@@ -151,7 +151,7 @@ async def cell(kind: str, fault: str, keep: Path | None) -> Row:
         judge(row, turns)
         read_log(row, folder / "log", len(good) + len(turns))
         if keep is not None:
-            keep.mkdir(parents=True, exist_ok=True)
+            await trio.Path(keep).mkdir(parents=True, exist_ok=True)
             shutil.copy(folder / "log", keep / f"{kind}-{fault}.log")
     return row
 
