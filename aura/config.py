@@ -30,7 +30,7 @@ import platformdirs
 from aura.config_sources import PREFIX, SEPARATOR, Given, from_dotenv, from_environment, from_options, from_toml
 from aura.core.errors import ConfigError
 from aura.core.secret import Secret
-from aura.providers.registry import Chosen, Part, choose
+from aura.providers.registry import ENGINES, Chosen, Part, choose
 
 if TYPE_CHECKING:
     import aura.core.dialogue
@@ -127,7 +127,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     def chosen(self, part: Part) -> tuple[Chosen, ...]:
         """The same with their settings. Raises ConfigError for an engine that there is not."""
-        several = (choose(part, name, self, self.engines.servers) for name in self.candidates(part))
+        servers = self.engines.servers
+        for tenant, names in self.router.tenant_engines.items():
+            if unknown := set(names).difference(servers, *ENGINES.values()):
+                raise ConfigError(f"router.tenant_engines: {tenant} may use {min(unknown)!r}, which is no engine")
+        several = (choose(part, name, self, servers) for name in self.candidates(part))
         return tuple(self._with_preset(part, one) if one.kind == "compatible" else one for one in several)
 
     def _with_preset(self, part: Part, one: Chosen) -> Chosen:
@@ -145,7 +149,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         """The texts of all keys that are set, for the log's scrubber."""
         values = [getattr(getattr(self, s.section), s.name) for s in settings().values()]
         values += [server.api_key for server in self.engines.servers.values()]
-        values += [server.token for server in self.tools.mcp.values()]
+        for server in self.tools.mcp.values():
+            values += [server.token, *server.headers.values()]
         return tuple(value.reveal() for value in values if isinstance(value, Secret) and value)
 
 
@@ -274,10 +279,20 @@ def checked(item: Given, setting: Setting) -> object:
             raise ValueError("not finite")
         if isinstance(made, int | float) and setting.name.endswith(NEVER_NEGATIVE) and made < 0:
             raise ValueError("negative")
-    except (msgspec.ValidationError, ValueError, TypeError):
-        shown = "" if setting.type is Secret else f" = {item.value!r}"
-        raise ConfigError(f"{item.key}{shown} ({item.origin}): expected {expected(setting)}") from None
+    except (msgspec.ValidationError, ValueError, TypeError) as error:
+        hidden = may_hold_secret(setting.type)
+        shown = "" if hidden else f" = {item.value!r}"
+        told = str(error)
+        place = f" ({told})" if hidden and "`$" in told and not told.startswith("Invalid enum") else ""
+        raise ConfigError(f"{item.key}{shown} ({item.origin}): expected {expected(setting)}{place}") from None
     return made
+
+
+def may_hold_secret(kind: Any) -> bool:
+    """Whether a value of that type must not be shown: it is a key, or a table in which one may stand."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return any(map(may_hold_secret, get_type_hints(kind, include_extras=True).values()))
+    return kind is Secret or any(map(may_hold_secret, get_args(kind)))
 
 
 NEVER_NEGATIVE = ("_s", "_ms", "_max", "_kb", "_mb", "_days")

@@ -96,6 +96,8 @@ def from_options(texts: Iterable[str]) -> list[Given]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or "." not in key:
-            raise ConfigError(f"--set {text}: expected section.key=value, for example --set server.port=8081")
+            raise ConfigError(
+                f"--set {key}{equals and '=…'}: expected section.key=value, for example --set server.port=8081"
+            )
         given.append(Given(key.strip(), value, "--set"))
     return given

@@ -132,7 +132,7 @@ WRONG = [
     ("env", "x", "turns.silence_s = 'x' (environment AURA_TURNS__SILENCE_S): expected a number, at least 0"),
     ("env", "-1", "turns.silence_s = '-1' (environment AURA_TURNS__SILENCE_S): expected a number, at least 0"),
     ("env", "nan", "turns.silence_s = 'nan' (environment AURA_TURNS__SILENCE_S): expected a number, at least 0"),
-    ("set", "port=1", "--set port=1: expected section.key=value, for example --set server.port=8081"),
+    ("set", "port=1", "--set port=…: expected section.key=value, for example --set server.port=8081"),
     ("set", "server.port", "--set server.port: expected section.key=value, for example --set server.port=8081"),
     ("set", "turns.port=1", "unknown setting turns.port (--set); did you mean server.port?"),
     ("set", "logs.level=loud", "logs.level = 'loud' (--set): expected one of debug, info, warning, error"),
@@ -234,10 +234,51 @@ def test_a_secret_is_never_shown(odd):
 
 @pytest.mark.parametrize("part", ["stt", "chat", "tts"])
 def test_every_engine_can_be_chosen_and_has_its_section(part):
-    keys = [f"{section}.api_key=k" for section in ("openai", "xai", "elevenlabs", "deepgram")]
-    loaded = config.load(None, [f"engines.{part}={','.join(ENGINES[part])}", *keys], environment={})
-    assert [one.kind for one in loaded.chosen(part)] == list(ENGINES[part])
+    names = config.meanings()[f"engines.{part}"].partition("auto:")[0]
+    assert [name for name in ENGINES[part] if name not in names] == []
     assert [entry.section for entry in ENGINES[part].values() if entry.section not in config.SECTIONS] == []
+    for name, entry in ENGINES[part].items():
+        (chosen,) = config.load(None, [f"engines.{part}={name}"], environment={}).chosen(part)
+        assert (chosen.kind, type(chosen.settings)) == (name, config.section_type(entry.section))
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("engines.chat=nosuch", r"engines\.chat: there is no chat engine 'nosuch'; choose one of offline, openai"),
+        ("engines.stt=xai/big", r"engines\.stt: xai has no models"),
+        ('router.tenant_engines={"acme":["nosuch"]}', r"router\.tenant_engines: acme .*'nosuch'"),
+    ],
+)
+def test_an_engine_that_there_is_not_is_named_with_its_setting(option, told):
+    loaded = config.load(None, [option], environment={})
+    with pytest.raises(ConfigError, match=told):
+        [loaded.chosen(part) for part in ENGINES]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("engines.servers", {"a": "sk-123"}, "got `str`"),
+        ("engines.servers", {"a": {"api_key": "sk-123", "base_url": 5}}, "base_url"),
+        ("engines.servers", {"a": {"api_key": "sk-123", "base_urll": "x"}}, "base_urll"),
+        ("engines.servers", '{"a": {"api_key": "sk-123"', "expected a table"),
+        ("tools.mcp", {"a": {"token": "sk-123", "url": 5}}, "url"),
+        ("tools.mcp", {"a": {"headers": {"x-key": "sk-123"}, "nosuch": 5}}, "nosuch"),
+        ("tools.mcp", "sk-123", "expected a table"),
+    ],
+)
+def test_a_table_that_may_hold_a_key_is_never_shown(key, value, told):
+    with pytest.raises(ConfigError, match=told) as caught:
+        config.build([config_sources.Given(key, value, "aura.toml")])
+    assert str(caught.value).startswith(f"{key} (aura.toml): ")
+    assert "sk-123" not in str(caught.value)
+
+
+def test_a_value_after_a_wrong_name_is_not_shown():
+    with pytest.raises(ConfigError) as caught:
+        config.load(None, ["openai_api_key=sk-123"], environment={})
+    assert "sk-123" not in str(caught.value)
 
 
 def test_auto_is_openai_with_its_key_and_offline_without():

@@ -169,7 +169,7 @@ async def test_audio_beyond_the_longest_utterance_is_dropped() -> None:
 
 def test_audio_that_contains_the_boundary_cannot_forge_a_field() -> None:
     forged = b'\r\n--aura-0-form\r\nContent-Disposition: form-data; name="model"\r\n\r\nx\r\n--aura-0-form--\r\n'
-    boundary, body = form(forged, OpenAISettings(stt_prompt="aura-1-form"))
-    parts = parse_form(f"multipart/form-data; boundary={boundary}", body)
+    content_type, body = form(forged, OpenAISettings(stt_prompt="aura-1-form"))
+    parts = parse_form(content_type, body)
     assert parts["file"].value[44:] == forged
     assert parts["model"].value == b"gpt-transcribe"

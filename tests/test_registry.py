@@ -16,6 +16,7 @@ from aura.core.errors import ConfigError
 from aura.providers import registry
 from aura.providers.http import Http, open_http
 from aura.providers.openai.settings import CompatibleSettings, OpenAISettings
+from aura.providers.xai.settings import XaiSettings
 from tests.fakes.openai_server import serve
 
 ROWS = [(part, name, entry) for part, table in registry.ENGINES.items() for name, entry in table.items()]
@@ -31,20 +32,48 @@ def test_every_entry_names_something_that_exists(part: str, name: str, entry: re
 
 @pytest.mark.parametrize("part", get_args(registry.Part))
 def test_an_unknown_name_is_answered_with_the_known_ones(part: registry.Part) -> None:
-    with pytest.raises(ConfigError, match=r"openia.*choose one of offline, openai"):
-        registry.engine(part, "openia")
+    with pytest.raises(ConfigError, match=rf"engines\.{part}.*openia.*choose one of offline, openai.*, kitchen$"):
+        registry.engine(part, "openia", SERVERS)
 
 
 @pytest.mark.parametrize(("name", "settings"), [("openai", OpenAISettings), ("compatible", CompatibleSettings)])
 async def test_parts_are_made_by_name_and_carry_it(name: str, settings: type[OpenAISettings]) -> None:
     async with serve() as fake, open_http() as http:
-        chosen = registry.Chosen(name, "mine", "m", settings(base_url=fake.base_url))
-        async with (
-            registry.open_part("stt", chosen, http) as stt,
-            registry.open_part("chat", chosen, http) as chat,
-            registry.open_tts(chosen, http) as tts,
-        ):
-            assert {stt.name, chat.name, tts.name} == {"mine"}
+        for part in get_args(registry.Part):
+            chosen = registry.Chosen(name, "mine", "m", settings(base_url=fake.base_url))
+            async with registry.open_part(part, chosen, http) as engine:
+                assert engine.name == "mine"
+
+
+class Sections:
+    openai = OpenAISettings(chat_model="gpt-a", tts_model="tts-a")
+    xai = XaiSettings()
+
+
+SERVERS = {"kitchen": CompatibleSettings(chat_model="llama")}
+
+
+@pytest.mark.parametrize(
+    ("part", "candidate", "kind", "key"),
+    [
+        ("chat", "openai", "openai", "openai/gpt-a"),
+        ("chat", "openai/gpt-b", "openai", "openai/gpt-b"),
+        ("tts", "openai", "openai", "openai/tts-a"),
+        ("stt", "xai", "xai", "xai"),
+        ("chat", "kitchen", "compatible", "kitchen/llama"),
+        ("chat", "kitchen/org/model:7b", "compatible", "kitchen/org/model:7b"),
+    ],
+)
+def test_an_engine_is_chosen_by_name_and_model(part: registry.Part, candidate: str, kind: str, key: str) -> None:
+    chosen = registry.choose(part, candidate, Sections, SERVERS)
+    assert (chosen.kind, chosen.key, chosen.name) == (kind, key, candidate.partition("/")[0])
+    if field := registry.engine(part, kind).model:
+        assert getattr(chosen.settings, field) == chosen.model
+
+
+def test_a_model_of_an_engine_that_has_but_one_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"engines\.stt: xai has no models"):
+        registry.choose("stt", "xai/big", Sections, {})
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from aura.core.errors import RateLimited
 from aura.observe.metrics import Metrics
-from aura.providers.throttle import Throttle, Throttles, ThrottleSettings
+from aura.providers.throttle import Throttle, ThrottleSettings
 from aura.providers.vitals import Left
 
 
@@ -327,18 +327,6 @@ async def test_a_call_cancelled_in_the_moment_it_gets_its_slot_gives_it_on(
         busy.throttle.adjust(concurrent=2)  # … when a slot comes free
     assert [name for name, _ in busy.begun] == ["a", "c"]
     assert busy.throttle.inside == 0
-
-
-# ---- accounts -----------------------------------------------------------------------------------------------------
-
-
-def test_calls_with_one_key_share_a_throttle_and_messages_hold_no_key() -> None:
-    throttles = Throttles(lambda provider: (ThrottleSettings(concurrent=1), provider))
-    first = throttles.of("acme", "sk-1")
-    assert throttles.of("acme", "sk-1") is first
-    assert [throttles.of("acme", "sk-2").name, throttles.of("other", "sk-1").name] == ["acme#2", "other"]
-    assert len(throttles.all()) == 3
-    assert "sk-" not in repr(vars(throttles))
 
 
 async def test_the_way_through_a_free_throttle_is_short() -> None:

@@ -18,6 +18,7 @@ import trio
 
 from aura.core.errors import ConfigError
 from aura.core.ports import ToolBox, ToolCall, ToolResult
+from aura.core.secret import Secret
 from aura.providers.tools.opening import load_modules, open_tools
 from aura.providers.tools.registry import Toolbox, Toolboxes, tool
 from aura.providers.tools.settings import McpServer, ToolSettings
@@ -173,7 +174,7 @@ async def ready(box: ToolBox, name: str, **arguments: Any) -> ToolResult:
 
 
 async def test_the_tools_of_a_program_can_be_called(capsys: pytest.CaptureFixture[str]) -> None:
-    server = McpServer(command=PROGRAM, env={"COUNTRY": "Italy"}, deadline_s=4, finishes=("weather",))
+    server = McpServer(command=PROGRAM, env={"COUNTRY": Secret("Italy")}, deadline_s=4, finishes=("weather",))
     async with opened(shop=server, none=McpServer(command=("no-such-program",))) as box:
         tools = {one.name: one for one in box.tools()}
         assert list(tools)[6:] == [

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib import import_module
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import msgspec
 
 from aura.core.errors import ConfigError
-from aura.core.ports import TextToSpeech
 from aura.providers.http import Http
 
 Part = Literal["stt", "chat", "tts"]
@@ -100,13 +99,8 @@ def engine(part: Part, name: str, servers: Iterable[str] = ()) -> Engine:
     found = ENGINES[part].get(name)
     if found is None:
         known = ", ".join([*ENGINES[part], *servers])
-        raise ConfigError(f"there is no {part} engine {name!r}; choose one of {known}")
+        raise ConfigError(f"engines.{part}: there is no {part} engine {name!r}; choose one of {known}")
     return found
-
-
-def open_tts(chosen: Chosen, http: Http) -> AbstractAsyncContextManager[TextToSpeech]:
-    """The voice that was chosen."""
-    return cast("AbstractAsyncContextManager[TextToSpeech]", open_part("tts", chosen, http))
 
 
 def usual_model(part: Part, chosen: Chosen) -> str:

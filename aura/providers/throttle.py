@@ -8,9 +8,6 @@ fails at once instead of at the end of its wait, so that the router can ask some
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
-from hashlib import blake2b
-from itertools import count
 from typing import Annotated, Literal
 
 import msgspec
@@ -271,26 +268,3 @@ class Throttle:
             full = max(rates, key=lambda window: window.opens(now))
             cure = f"{full.limit} calls {full.what.replace('_', ' ')} are allowed; raise {section}.{full.what}"
         return f"{self.name}: no free slot, waited {waited:.1f} s: {cure}"
-
-
-class Throttles:
-    """The throttles of a process, one for each account: calls with the same key share one."""
-
-    def __init__(self, settings: Callable[[str], tuple[ThrottleSettings, str]], meter: Meter = UNMETERED) -> None:
-        self._settings, self._meter = settings, meter
-        self._throttles: dict[tuple[str, bytes], Throttle] = {}
-
-    def of(self, provider: str, key: str = "") -> Throttle:
-        """The account's throttle. `settings` gave its limits and the name of their section."""
-        account = (provider, blake2b(key.encode(), digest_size=16).digest())
-        if account not in self._throttles:
-            names = {throttle.name for throttle in self._throttles.values()}
-            numbered = (provider if number == 1 else f"{provider}#{number}" for number in count(1))
-            name = next(name for name in numbered if name not in names)
-            limits, section = self._settings(provider)
-            self._throttles[account] = Throttle(limits, name, section=section, meter=self._meter)
-        return self._throttles[account]
-
-    def all(self) -> tuple[Throttle, ...]:
-        """Those that were asked for until now."""
-        return tuple(self._throttles.values())

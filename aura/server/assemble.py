@@ -83,7 +83,8 @@ async def open_engines(config: Config, health: Health, metrics: Metrics) -> Asyn
         chosen = {part: config.chosen(part) for part in registry.ENGINES}
         spare = registry.choose("tts", "offline", config, {})
         spent = config.storage.data_dir / "spent.json"
-        told = [config.assistant.apology, config.session.greeting, config.router.budget_notice, *config.think.fillers]
+        told = [config.assistant.apology, config.session.greeting, config.router.budget_notice]
+        told += [*config.think.fillers, *config.think.fillers_later]
         own = own_sentences(told, config.sentences)
         voices = await stack.enter_async_context(
             open_voice_cache(config.cache, config.storage.data_dir, own.__contains__, metrics)

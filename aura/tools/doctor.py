@@ -24,6 +24,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from aura.config import Config, Setting, environment_name, expected, meanings, settings
+from aura.core.errors import ConfigError
 from aura.core.secret import Secret
 from aura.storage.keys import KeysError, read_keys
 
@@ -241,6 +242,12 @@ def check_tls(config: Config) -> Iterator[Finding]:
 def check_engines(config: Config) -> Iterator[Finding]:
     """Which engines are chosen; models and libraries of the offline ones are there."""
     chosen = {part: config.engine(part) for part in PARTS}
+    try:
+        for part in PARTS:
+            config.chosen(part)
+    except ConfigError as error:
+        yield Finding("engines", "broken", str(error), "change the setting")
+        return
     remote = " (engines on the network are not tried)" if set(chosen.values()) - {"offline"} else ""
     yield Finding("engines", "ok", ", ".join(f"{part} {name}" for part, name in chosen.items()) + remote)
     probes: tuple[tuple[str, str, Callable[[], str], bool], ...] = (

@@ -73,6 +73,14 @@ class Frames:
                 yield event
 
 
+class Writing:
+    """The way out of a socket."""
+
+    def __init__(self) -> None:
+        self.lock = trio.Lock()
+        self.count = 0
+
+
 class Socket:
     """One conversation. Iterate over it for what the client sends: dicts for JSON texts, bytes for binary messages."""
 
@@ -85,12 +93,15 @@ class Socket:
         self.idle_s = float("inf")
         """How long the client may send nothing; then the iteration ends."""
         self.timed_out = False
-        self.written = 0
-        """How often something was written."""
+        self._writing = Writing()
         self._frames = Frames()
-        self._lock = trio.Lock()
         self._inbox: deque[Message | Ping | CloseConnection] = deque(self._frames.feed(rest) if rest else ())
         self._over = trio.Event()
+
+    @property
+    def written(self) -> int:
+        """How often something was written."""
+        return self._writing.count
 
     async def accept(self) -> None:
         """Complete the handshake."""
@@ -120,8 +131,8 @@ class Socket:
     async def raw(self, data: bytes, pause_s: float | None = None) -> None:
         """Bytes as they are, past the gate; with a pause, one by one."""
         try:
-            async with self._lock:
-                self.written += 1
+            async with self._writing.lock:
+                self._writing.count += 1
                 if pause_s is None:
                     await self.stream.send_all(data)
                     return

@@ -113,7 +113,7 @@ class OpenAISettings(LiveSettings, frozen=True, kw_only=True):
     """Longest audio of one utterance; what comes after is dropped (the API takes 25 MB, 800 s)."""
 
 
-class CompatibleSettings(OpenAISettings, frozen=True, kw_only=True):
+class CompatibleSettings(OpenAISettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A server that speaks the OpenAI API: Ollama, vLLM, llama.cpp, LM Studio, Speaches, Kokoro, LocalAI …"""
 
     preset: str = ""

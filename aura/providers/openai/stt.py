@@ -65,9 +65,9 @@ class OpenAITranscriber:
 
     async def transcribe(self, pcm: bytes, show: Callable[[str], None] = lambda _: None) -> Transcript:
         """One request. `pcm` is 16 kHz, 16 bit, mono; `show` is given the words as they are found, all of them."""
-        boundary, body = form(pcm, self._settings)
+        content_type, body = form(pcm, self._settings)
         deadline = trio.current_time() + self._settings.stt_timeout_s
-        sent = {**self._headers, "content-type": f"multipart/form-data; boundary={boundary}"}
+        sent = {**self._headers, "content-type": content_type}
         begun = False
         try:
             answer = await self._endpoint.post("/audio/transcriptions", body, sent, self._settings.stt_timeout_s)

@@ -9,14 +9,13 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
-from itertools import count
 from typing import Literal
 
 import msgspec
 
 from aura.core.ports import LISTEN_RATE_HZ
 from aura.providers.openai.settings import OpenAISettings
-from aura.providers.wav import wav_header
+from aura.providers.wav import wav_form
 
 Format = Literal["json", "verbose_json", "text"]
 
@@ -65,16 +64,5 @@ def fields(settings: OpenAISettings) -> list[tuple[str, str]]:
 
 
 def form(pcm: bytes, settings: OpenAISettings) -> tuple[str, bytes]:
-    """(boundary, body) of the multipart form. The boundary is one that the audio does not contain."""
-    texts = fields(settings)
-    joined = "".join(value for _, value in texts).encode()
-    boundary = next(b for n in count() if (b := f"aura-{n}-form").encode() not in pcm and b.encode() not in joined)
-    parts = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in texts
-    ]
-    parts.append(
-        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="speech.wav"\r\n'
-        "Content-Type: audio/wav\r\n\r\n"
-    )
-    head = "".join(parts).encode() + wav_header(len(pcm), LISTEN_RATE_HZ)
-    return boundary, b"".join((head, pcm, f"\r\n--{boundary}--\r\n".encode()))
+    """(content type, body) of the multipart form."""
+    return wav_form(pcm, LISTEN_RATE_HZ, fields(settings))

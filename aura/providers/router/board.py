@@ -21,7 +21,7 @@ from aura.core.routing.health import Tracker
 from aura.core.routing.pricing import Amount, Usage, cost
 from aura.core.routing.query import Query
 from aura.core.routing.rules import Rules
-from aura.providers.meter import UNMETERED, Meter
+from aura.providers.meter import BREAKER_STATES, UNMETERED, Meter
 from aura.providers.router.settings import RouterSettings
 from aura.providers.router.spending import Spending
 from aura.providers.throttle import Throttle, Turn
@@ -129,7 +129,7 @@ class Board:
         """
         own = [line for line in self._lines[part] if not line.last_resort]
         rest = [line for line in self._lines[part] if line.last_resort]
-        if len(own) == 1 and not talk.allowed and not self._limited(talk):
+        if len(own) == 1 and talk.allowed is None and not self._limited(talk):
             return own + rest
         now = trio.current_time()
         sticky = talk.sticky.get(part, "")
@@ -192,6 +192,7 @@ class Board:
     def asked(self, leg: Leg[Any], part: Part) -> None:
         """An engine is asked. `lines` has left out those that are shut out, unless there is no other."""
         leg.ticket = leg.line.tracker.begin(trio.current_time(), forced=True)
+        self._moved(part, leg.line, leg.ticket.moved if leg.ticket else None)
         if leg.why == "hedge":
             self.meter.add("provider_hedges", part, leg.line.provider)
         elif leg.why in ("failover", "continue"):
@@ -220,6 +221,8 @@ class Board:
             line.throttle.hold_until(now + advice)
         # One that lost a race in silence was given its time: the breaker must hear of an engine that never answers.
         code = "timed_out" if outcome == "cancelled" and leg.lost and leg.first_at is None else outcome
+        if code == "timed_out" and leg.waited_s is None:
+            code = "cancelled"  # it stood in our own queue
         left: Left | None = getattr(line.engine, "left", None)
         if left is not None:
             shares = [share for share in (left.requests, left.tokens) if share is not None]
@@ -229,11 +232,11 @@ class Board:
             self._moved(part, line, line.tracker.end(leg.ticket, now, code, advice))
         if code in ("auth_failed", "quota_exhausted"):
             self._shut_out(part, line, code)
-        if outcome != "ok" or leg.why != "first" or leg.waited_s > 0.01:
+        if outcome != "ok" or leg.why != "first" or (leg.waited_s or 0.0) > 0.01:
             level = log.debug if outcome == "cancelled" and leg.why == "first" else log.info
             level(
                 "provider.attempt", part=part, provider=line.provider, model=line.model, why=leg.why, outcome=outcome,
-                elapsed_ms=round((now - leg.asked_at) * 1000, 1), waited_ms=round(leg.waited_s * 1000, 1),
+                elapsed_ms=round((now - leg.asked_at) * 1000, 1), waited_ms=round((leg.waited_s or 0.0) * 1000, 1),
                 cost_usd=usd, basis=basis,
             )  # fmt: skip
 
@@ -255,10 +258,10 @@ class Board:
                 self._moved(line.part, line, line.tracker.breaker.shut(now, code))
 
     def _moved(self, part: Part, line: Line, move: Move | None) -> None:
-        if move is None:
+        if move is None or move.was == move.now:  # shut out for longer, perhaps
             return
         self.changes.append((part, line.key, move))
-        self.meter.set("breaker_state", STATES[move.now], part, line.provider, line.model)
+        self.meter.set("breaker_state", BREAKER_STATES[move.now], part, line.provider, line.model)
         if move.now == "open":
             self.failed.set()
         again_s = None if move.until is None else round(move.until - move.at, 1)
@@ -273,7 +276,3 @@ class Board:
     def refused(self, line: Line, code: str) -> None:
         """A health check found the key or the account of no use."""
         self._moved(line.part, line, line.tracker.breaker.shut(trio.current_time(), code))
-
-
-STATES = {"closed": 0, "half_open": 1, "probing": 1, "open": 2}
-"""As the metric shows them."""

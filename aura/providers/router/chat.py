@@ -120,19 +120,19 @@ class ChatCourse:
     def take(self, leg: Leg[ChatItem], item: ChatItem) -> Iterable[ChatItem]:
         """Words as they come, the rest at the end."""
         if isinstance(item, TextDelta):
-            text = self._seam_of(leg).push(item.text) if self._uses[leg].goes_on else item.text
+            text = self._seam_of().push(item.text) if self._uses[leg].goes_on else item.text
             self._said.append(text)
             return [TextDelta(text)] if text else []
         if isinstance(item, ToolCall):
             self._calls.append(item)
             return []
         self._ended = True
-        rest = self._seam_of(leg).finish() if self._uses[leg].goes_on else ""
+        rest = self._seam_of().finish() if self._uses[leg].goes_on else ""
         cost, _ = self._cost(leg)
         end = msgspec.structs.replace(item, served_by=leg.line.key, cost_usd=cost)
         return [*([TextDelta(rest)] if rest else []), *self._calls, end]
 
-    def _seam_of(self, leg: Leg[ChatItem]) -> Continuing:
+    def _seam_of(self) -> Continuing:
         if self._seam is None:
             self._calls.clear()
             self._seam = Continuing("".join(self._said))
@@ -171,4 +171,6 @@ class ChatCourse:
         if leg not in self._uses or (leg.first_at is None and outcome not in ("ok", "cancelled")):
             self._board.settle(self._talk, self.part, leg, outcome, 0.0, "priced")
             return
+        if outcome == "cancelled" and self._uses[leg].end is not None:
+            outcome = "ok"  # whoever reads may leave with the end, before the engine has hung up
         self._board.settle(self._talk, self.part, leg, outcome, *self._cost(leg))

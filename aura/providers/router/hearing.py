@@ -11,15 +11,17 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from types import TracebackType
 
 import msgspec
+import structlog
 import trio
 
-from aura.core.errors import ProviderError
+from aura.core.errors import ProviderError, Unavailable
 from aura.core.ports import LISTEN_RATE_HZ, Hearing, HearingEvent, Transcript
 from aura.core.routing.choose import Part
 from aura.core.routing.pricing import Usage
 from aura.providers.router.board import Board, Line, Talk
 from aura.providers.router.rescue import Leg, Rescue
 
+log = structlog.get_logger()
 BYTES_PER_S = LISTEN_RATE_HZ * 2
 KEPT_BYTES = 180 * BYTES_PER_S
 """Audio of one utterance that is kept for another engine; of a longer one that gets the beginning only."""
@@ -48,6 +50,13 @@ class Seat:
         self.hearing: Hearing | None = None
         self.error: ProviderError | None = None
         self.billed_bytes = 0
+        self.scope = trio.CancelScope()
+        """Of its task, which keeps the engine's connection."""
+
+    def fail(self, error: ProviderError) -> None:
+        """It hears nothing more; whoever asks the engine again gets a new seat."""
+        self.error = error
+        self.scope.cancel()
 
     def take_bill(self, size: int) -> int:
         """Bytes that a request for the words of the first `size` bytes is billed for: a live engine hears them once."""
@@ -116,13 +125,13 @@ class RoutedHearing:
         seat = next(iter(self._seats.values()))
         await seat.ready.wait()
         source = getattr(seat.hearing, "events", None)
-        if source is None:
-            return
-        try:
-            async for event in source():
-                yield event
-        except ProviderError as error:
-            seat.error = error  # whoever wants the words next asks another
+        if source is not None:
+            try:
+                async for event in source():
+                    yield event
+            except ProviderError as error:
+                seat.fail(error)  # whoever wants the words next asks another
+        if seat.error is not None and self.current is seat.line:
             self.stand_in()
 
     def stand_in(self) -> None:
@@ -143,21 +152,28 @@ class RoutedHearing:
 
     async def _host(self, seat: Seat) -> None:
         try:
-            async with seat.line.engine.open() as hearing:
-                seat.hearing = hearing
-                given = 0
-                while given < len(self._pcm):
-                    hearing.feed(bytes(self._pcm[given : given + FEED_BYTES]))
-                    given += FEED_BYTES
-                    if given < len(self._pcm):
-                        await trio.lowlevel.checkpoint()
-                seat.ready.set()
-                await trio.sleep_forever()
+            with seat.scope:
+                await self._listen(seat)
         except ProviderError as error:
-            seat.error = error
+            seat.error = seat.error or error
+        except Exception as error:
+            log.exception("provider.crashed", provider=seat.line.provider, error=type(error).__name__)
+            seat.error = Unavailable(f"{seat.line.key} failed by a bug of AURA's", provider=seat.line.provider)
         finally:
             seat.hearing = None if seat.error is not None else seat.hearing
             seat.ready.set()
+
+    async def _listen(self, seat: Seat) -> None:
+        async with seat.line.engine.open() as hearing:
+            seat.hearing = hearing
+            given = 0
+            while given < len(self._pcm):
+                hearing.feed(bytes(self._pcm[given : given + FEED_BYTES]))
+                given += FEED_BYTES
+                if given < len(self._pcm):
+                    await trio.lowlevel.checkpoint()
+            seat.ready.set()
+            await trio.sleep_forever()
 
 
 class HearingCourse:
@@ -192,7 +208,7 @@ class HearingCourse:
             try:
                 yield await (hearing.final() if self._final else hearing.so_far())
             except ProviderError as error:
-                seat.error = error
+                seat.fail(error)
                 raise
 
         async with aclosing(words(seat.hearing)) as items:

@@ -164,7 +164,7 @@ async def open_router(
     lines: dict[Part, list[Line]] = {}
     maker = LineMaker(means)
     async with AsyncExitStack() as stack:
-        voice = await stack.enter_async_context(registry.open_tts(spare, http))
+        voice: Any = await stack.enter_async_context(registry.open_part("tts", spare, http))
         for part, several in chosen.items():
             lines[part] = []
             for one in several:

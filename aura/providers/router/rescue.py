@@ -20,7 +20,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 import structlog
 import trio
 
-from aura.core.errors import ProviderError, TimedOut, Unavailable
+from aura.core.errors import ProviderError, QuotaExhausted, TimedOut, Unavailable
 from aura.core.routing.breaker import Ticket
 from aura.core.routing.choose import Part
 from aura.providers.router.board import Board, Line, Talk, Why
@@ -83,8 +83,8 @@ class Leg(Generic[M]):
         self.scope = trio.CancelScope()
         self.send, self.items = trio.open_memory_channel[M](room)
         self.asked_at = trio.current_time()
-        self.waited_s = 0.0
-        """In the queue for the engine."""
+        self.waited_s: float | None = None
+        """In the queue for the engine; None: it has not left it."""
         self.first_at: float | None = None
         self.error: ProviderError | None = None
         self.over = False
@@ -215,11 +215,11 @@ class Rescue(Generic[M]):
         """When something is to be done though nobody has answered."""
         settings = self._board.settings
         times = [math.inf]
-        others = len(live) > 1 or bool(self._untried())
-        if others:
+        if len(live) > 1 or self._untried():
             times += [leg.asked_at + settings.first_item_s for leg in live]
-        if not self._spent() and (following := self._untried()):
-            times.append(self._company_at(live, following[0]))
+        if not self._spent() and (following := self._untried(hedging=True)):
+            due = self._company_at(live, following[0])
+            times.append(due if due < self._deadline else math.inf)  # later than that it gets no company
         if any(map(self._limited, live)):
             times.append(self._deadline)
         return min(times)
@@ -244,18 +244,20 @@ class Rescue(Generic[M]):
 
     def _company(self, live: list[Leg[M]]) -> Line | None:
         """The engine that is to be asked beside one that is slow."""
-        following = self._untried()
+        following = self._untried(hedging=True)
         if not following or live[0].failed or self._spent():
             return None
         return following[0] if trio.current_time() >= self._company_at(live, following[0]) else None
 
-    def _untried(self) -> list[Line]:
-        """Engines that were not asked yet, the best first; those beyond the limits of cost or number are left out."""
+    def _untried(self, *, hedging: bool = False) -> list[Line]:
+        """Engines that were not asked yet, the best first; none beyond the limits of number or (`hedging`) of cost."""
         if len(self._legs) >= self._board.settings.attempts_max:
             return []
         asked = {leg.line.key for leg in self._legs}
-        hedging = self._winner is None and any(not leg.over for leg in self._legs)
-        lines = [line for line in self._course.lines() if line.key not in asked]
+        try:
+            lines = [line for line in self._course.lines() if line.key not in asked]
+        except QuotaExhausted:  # used up meanwhile: who is being asked may finish
+            return []
         return [line for line in lines if not hedging or self._board.may_hedge(line)]
 
     def _spent(self) -> bool:

@@ -78,10 +78,12 @@ class Spending:
     async def _save(self) -> None:
         if self._file is None or self.books.total.calls == self._saved:
             return
-        self._saved = self.books.total.calls
+        self.books.period(self.today())  # or yesterday's sums would be kept as today's
+        calls = self.books.total.calls
         text = msgspec.json.encode(Day(self.today(), self.books.tenants()))
         try:
             await trio.to_thread.run_sync(_write, self._file, text)
+            self._saved = calls
         except OSError as error:
             log.warning("spending.unsaved", file=self._file.name, error=str(error))
 

@@ -40,6 +40,13 @@ class RoutedVoice:
             yield chunks
 
 
+class Asked(msgspec.Struct):
+    """What one engine was asked for, and made."""
+
+    chars: int
+    made_s: float = 0.0
+
+
 class VoiceCourse:
     """One sentence."""
 
@@ -58,8 +65,7 @@ class VoiceCourse:
         self._rate_hz = 0
         self._words: list[WordTime] = []
         self._converter: Converter | None = None
-        self._made_s: dict[Leg[SpeechChunk], float] = {}
-        """Seconds of sound that each engine made."""
+        self._asked: dict[Leg[SpeechChunk], Asked] = {}
 
     def lines(self) -> list[Line]:
         """Voices that can speak it."""
@@ -68,12 +74,13 @@ class VoiceCourse:
     def ask(self, leg: Leg[SpeechChunk]) -> AbstractAsyncContextManager[AsyncIterator[SpeechChunk]]:
         """Ask for the sentence from the word on that was being spoken."""
         engine: TextToSpeech = leg.line.engine
-        self._made_s[leg] = 0.0
-        return engine.speak(msgspec.structs.replace(self._request, text=self._request.text[self._from :]))
+        text = self._request.text[self._from :]
+        self._asked[leg] = Asked(len(text))
+        return engine.speak(msgspec.structs.replace(self._request, text=text))
 
     def note(self, leg: Leg[SpeechChunk], item: SpeechChunk) -> bool:
         """Sound is what counts."""
-        self._made_s[leg] += len(item.pcm) / 2 / item.rate_hz
+        self._asked[leg].made_s += len(item.pcm) / 2 / item.rate_hz
         return bool(item.pcm)
 
     def take(self, leg: Leg[SpeechChunk], item: SpeechChunk) -> Iterable[SpeechChunk]:
@@ -118,8 +125,12 @@ class VoiceCourse:
 
     def bill(self, leg: Leg[SpeechChunk], outcome: str) -> None:
         """Voices are paid by the letter, spoken to the end or not, or by the minute that they made."""
-        made_s = self._made_s.get(leg)
-        refused = made_s is None or (leg.first_at is None and outcome not in ("ok", "cancelled"))
-        chars = 0 if refused else len(self._request.text) - self._from
-        cost = self._board.price(leg.line, Usage(chars=chars, audio_s=made_s or chars / CHARS_PER_S)) if chars else 0.0
+        asked = self._asked.get(leg) or Asked(0)
+        refused = leg.first_at is None and outcome not in ("ok", "cancelled")
+        chars = 0 if refused else asked.chars
+        cost = (
+            self._board.price(leg.line, Usage(chars=chars, audio_s=asked.made_s or chars / CHARS_PER_S))
+            if chars
+            else 0.0
+        )
         self._board.settle(self._talk, self.part, leg, outcome, cost, "priced" if outcome == "ok" else "guessed")

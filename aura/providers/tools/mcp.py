@@ -244,9 +244,8 @@ class Connection:
         from mcp.client.stdio import stdio_client
 
         program, *arguments = self._settings.command
-        params = StdioServerParameters(
-            command=program, args=arguments, env=self._settings.env or None, cwd=self._settings.cwd or None
-        )
+        env = {name: value.reveal() for name, value in self._settings.env.items()}
+        params = StdioServerParameters(command=program, args=arguments, env=env or None, cwd=self._settings.cwd or None)
         errors = await stack.enter_async_context(self._listening())
         return Watched(stdio_client(params, errlog=errors), self._is_gone)
 
@@ -255,7 +254,7 @@ class Connection:
         from mcp.client.streamable_http import streamable_http_client
 
         settings = self._settings
-        headers = dict(settings.headers)
+        headers = {name: value.reveal() for name, value in settings.headers.items()}
         if settings.token:
             headers["Authorization"] = f"Bearer {settings.token.reveal()}"
         timeout = httpx2.Timeout(settings.start_s, read=None)  # a call has a deadline of its own

@@ -16,7 +16,7 @@ class McpServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     command: tuple[str, ...] = ()
     """The program and its arguments. It speaks MCP on its standard input and output."""
-    env: dict[str, str] = {}
+    env: dict[str, Secret] = {}
     """Variables that it gets beside PATH, HOME and the like."""
     cwd: str = ""
     """The folder it runs in; empty: AURA's."""
@@ -24,7 +24,7 @@ class McpServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Address of a server that is running (streamable HTTP)."""
     token: Secret = Secret()
     """Sent to it as `Authorization: Bearer`."""
-    headers: dict[str, str] = {}
+    headers: dict[str, Secret] = {}
     """Sent to it with every request."""
     deadline_s: Positive = 10.0
     """Longest run of one of its tools."""
