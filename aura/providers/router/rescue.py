@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, closing
 from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 
@@ -24,6 +24,7 @@ from aura.core.errors import ProviderError, TimedOut, Unavailable
 from aura.core.routing.breaker import Ticket
 from aura.core.routing.choose import Part
 from aura.providers.router.board import Board, Line, Talk, Why
+from aura.providers.router.handover import Handover
 
 log = structlog.get_logger()
 M = TypeVar("M")
@@ -81,11 +82,13 @@ class Leg(Generic[M]):
     def __init__(self, line: Line, why: Why, room: int) -> None:
         self.line, self.why = line, why
         self.scope = trio.CancelScope()
-        self.send, self.items = trio.open_memory_channel[M](room)
+        self.items = Handover[M](room)
         self.asked_at = trio.current_time()
         self.waited_s = 0.0
         """In the queue for the engine."""
         self.first_at: float | None = None
+        self.too_long_at = math.inf
+        """When whoever reads will have waited for too long."""
         self.error: ProviderError | None = None
         self.over = False
         self.lost = False
@@ -141,6 +144,7 @@ class Rescue(Generic[M]):
             leg = self._winner
             if leg is None:
                 leg = self._winner = await self._race()
+                self._nursery.start_soon(self._watch, leg)
             item = await self._next_of(leg)
             if item is not None:
                 self._ready.extend(self._course.take(leg, item))
@@ -158,23 +162,32 @@ class Rescue(Generic[M]):
 
     async def _next_of(self, leg: Leg[M]) -> M | None:
         """The next item of the engine that is heard; None when there will be no more."""
-        try:
-            return leg.items.receive_nowait()
-        except trio.EndOfChannel:
-            return None
-        except trio.WouldBlock:
-            pass
-        patience_s = math.inf
-        if self._untried():
+        item = leg.items.take()
+        if item is None:
             settings = self._board.settings
             patience_s = min(settings.stall_s, max(settings.stall_least_s, self._course.ahead_s()))
-        with trio.move_on_after(patience_s):
-            try:
-                return await leg.items.receive()
-            except trio.EndOfChannel:
-                return None
-        leg.fail(TimedOut(f"{leg.line.key} is silent in the middle of its answer", provider=leg.line.provider))
-        return None
+            leg.too_long_at = trio.current_time() + patience_s
+            item = await leg.items.get()
+            leg.too_long_at = math.inf
+        return item
+
+    async def _watch(self, leg: Leg[M]) -> None:
+        """Give up on the engine that is heard when it is silent for too long and there is another.
+
+        A task that looks now and then is cheaper than a time limit for each item.
+        """
+        settings = self._board.settings
+        step_s = min(settings.stall_s, settings.stall_least_s)  # nobody's patience is shorter
+        while not leg.over:
+            now = trio.current_time()
+            if now >= leg.too_long_at:
+                if self._untried():
+                    leg.fail(
+                        TimedOut(f"{leg.line.key} is silent in the middle of its answer", provider=leg.line.provider)
+                    )
+                    return
+                leg.too_long_at = now + step_s
+            await trio.sleep_until(min(leg.too_long_at, now + step_s))
 
     # ---- until somebody answers
 
@@ -204,11 +217,10 @@ class Rescue(Generic[M]):
     def _look_again(self, live: list[Leg[M]]) -> float:
         """When something is to be done though nobody has answered."""
         settings, newest = self._board.settings, live[-1]
-        times = [math.inf]
-        others = len(live) > 1 or bool(self._untried())
-        if others:
+        times, following = [math.inf], self._untried()
+        if len(live) > 1 or following:
             times += [leg.asked_at + settings.first_item_s for leg in live]
-        if len(live) == 1 and (following := self._untried()):
+        if len(live) == 1 and following:
             times.append(newest.asked_at + self._board.hedge_after_s(newest.line, following[0]))
         return min(times)
 
@@ -279,7 +291,7 @@ class Rescue(Generic[M]):
     async def _run(self, leg: Leg[M]) -> None:
         outcome = "cancelled"
         try:
-            with leg.scope, leg.send:
+            with leg.scope, closing(leg.items):
                 try:
                     async with leg.line.turn(self._talk.ident) as leg.waited_s, self._course.ask(leg) as items:
                         async for item in items:
@@ -287,7 +299,7 @@ class Rescue(Generic[M]):
                                 leg.first_at = trio.current_time()
                                 self._board.began(leg, self._course.part)
                                 self._tell()
-                            await leg.send.send(item)
+                            await leg.items.put(item)
                     outcome = "ok"
                 except ProviderError as error:
                     leg.error, outcome = error, error.code
