@@ -17,7 +17,7 @@ def test_every_reader_gets_all_chunks(reader: str) -> None:
 
 
 def test_a_step_that_takes_long_is_seen() -> None:
-    steps = streams.Steps()
+    steps = streams.LongestStep()
 
     async def busy() -> None:
         await trio.lowlevel.checkpoint()

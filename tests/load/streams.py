@@ -1,6 +1,7 @@
 """Many chat streams at once on one core: what a chunk costs, and how long the event loop is kept.
 
     python -m tests.load.streams --streams 200          exits with 1 when a goal is missed
+    python -m tests.load.streams --router               through the router and the accounting too, as in a conversation
     python -m tests.load.streams --reader openai        the same through the `openai` package, for comparison
 
 The server runs in another process on another core. The CPU of this process is divided by the chunks read; what reading
@@ -22,11 +23,23 @@ from time import perf_counter, process_time, thread_time
 import msgspec
 import trio
 
-from aura.core.ports import ChatRequest, Finished, Message, TextDelta
+from aura.core.ports import ChatModel, ChatRequest, Finished, Message, TextDelta
+from aura.core.routing.breaker import BreakerSettings
+from aura.core.routing.choose import Candidate
+from aura.core.routing.health import HealthSettings, Tracker
+from aura.core.routing.pricing import Price
 from aura.core.secret import Secret
-from aura.providers.http import HttpSettings, open_http
+from aura.providers.http import Http, HttpSettings, open_http
+from aura.providers.observed import ObservedChat, Watch
 from aura.providers.openai.chat import OpenAIChat
 from aura.providers.openai.settings import OpenAISettings
+from aura.providers.router.board import Board, Line, Talk
+from aura.providers.router.chat import RoutedChat
+from aura.providers.router.settings import RouterSettings
+from aura.providers.router.spending import Spending
+from aura.providers.routing_data import rules
+from aura.providers.throttle import Throttle, ThrottleSettings
+from aura.session.steps import Steps
 
 CHUNK_US, STEP_MS = 15.0, 10.0
 """The goals: CPU per chunk above bare sockets, and the longest step."""
@@ -62,7 +75,7 @@ async def bare(port: int) -> int:
         return pieces
 
 
-async def by_aura(engine: OpenAIChat) -> int:
+async def by_aura(engine: ChatModel) -> int:
     """Through the adapter."""
     pieces, end = 0, None
     async with engine.reply(ASK) as items:
@@ -74,6 +87,25 @@ async def by_aura(engine: OpenAIChat) -> int:
     assert isinstance(end, Finished)
     assert end.output_tokens
     return pieces
+
+
+async def by_router(board: Board) -> int:
+    """Through the router and what accounts for calls, as a conversation asks."""
+    chat = ObservedChat(RoutedChat(board, Talk("sess")), Watch(Steps(), lambda _: None))
+    return await by_aura(chat)
+
+
+def two_lines(settings: OpenAISettings, http: Http) -> Board:
+    """A board with the server on it twice, so that there is something to choose."""
+    lines = []
+    for name in ("one", "two"):
+        engine = OpenAIChat(settings, http, name=name)
+        price = Price(provider=name, model="m", part="chat", input=0.1, output=0.4)
+        candidate = Candidate(key=f"{name}/m", provider=name, model="m", price=price)
+        tracker, throttle = Tracker(HealthSettings(), BreakerSettings()), Throttle(ThrottleSettings(), name)
+        lines.append(Line("chat", name, engine, candidate, tracker, throttle, last_resort=False))
+    routing = RouterSettings(hedge_free_usd=0, hedge_spend_share=0)  # what is measured is one answer, not two
+    return Board(routing, rules(), {"chat": lines}, Spending(lambda: "2026-11-28"))
 
 
 async def by_openai(client: object, raw: bool) -> int:
@@ -93,7 +125,7 @@ async def by_openai(client: object, raw: bool) -> int:
     return pieces
 
 
-class Steps(trio.abc.Instrument):
+class LongestStep(trio.abc.Instrument):
     """The longest step of any task. One that the kernel interrupted counts with the processor time that it used."""
 
     def __init__(self) -> None:
@@ -130,7 +162,7 @@ async def measure(read: Read, streams: int, rounds: int, watched: bool) -> Measu
     us = min([await one_round(read, streams) for _ in range(rounds)])
     if not watched:
         return Measured(us)
-    steps = Steps()  # costs several µs per step
+    steps = LongestStep()  # costs several µs per step
     trio.lowlevel.add_instrument(steps)
     await one_round(read, streams)
     trio.lowlevel.remove_instrument(steps)
@@ -160,6 +192,9 @@ async def run(reader: str, streams: int, rounds: int, port: int) -> Measured:
         if reader == "aura":
             engine = OpenAIChat(settings, http)
             return await measure(lambda: by_aura(engine), streams, rounds, True)
+        if reader == "router":
+            board = two_lines(settings, http)
+            return await measure(lambda: by_router(board), streams, rounds, True)
         import openai
 
         client = openai.AsyncOpenAI(
@@ -175,7 +210,8 @@ def main() -> int:
     parser.add_argument("--chunks", type=int, default=100, help="per stream")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--gap-ms", type=float, default=50.0, help="between two chunks of a stream")
-    parser.add_argument("--reader", choices=("aura", "openai", "openai-raw"), default="aura")
+    parser.add_argument("--reader", choices=("aura", "router", "openai", "openai-raw"), default="aura")
+    parser.add_argument("--router", action="store_const", const="router", dest="reader", help="as --reader router")
     given = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
     with server(given.chunks, given.gap_ms / 1000) as port:

@@ -89,6 +89,7 @@ class ChatCourse:
         self.query = board.classify(asked, tuple(tool.name for tool in request.tools), size)
         self._input_tokens = size // LETTERS_PER_TOKEN
         self._said: list[str] = []
+        self._letters = 0
         self._seam: Continuing | None = None
         self._calls: list[ToolCall] = []
         self._uses: dict[Leg[ChatItem], Use] = {}
@@ -122,7 +123,8 @@ class ChatCourse:
         if isinstance(item, TextDelta):
             text = self._seam_of().push(item.text) if self._uses[leg].goes_on else item.text
             self._said.append(text)
-            return [TextDelta(text)] if text else []
+            self._letters += len(text)
+            return () if not text else (item,) if text is item.text else (TextDelta(text),)
         if isinstance(item, ToolCall):
             self._calls.append(item)
             return []
@@ -151,8 +153,7 @@ class ChatCourse:
 
     def ahead_s(self) -> float:
         """As long as the words last that were given, once there is enough of them to be spoken."""
-        letters = sum(map(len, self._said))
-        return letters / CHARS_PER_S if letters >= SPEAKABLE_CHARS else 0.0
+        return self._letters / CHARS_PER_S if self._letters >= SPEAKABLE_CHARS else 0.0
 
     def _cost(self, leg: Leg[ChatItem]) -> tuple[float | None, Basis]:
         use = self._uses[leg]

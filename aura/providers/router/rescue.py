@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, closing
 from types import TracebackType
 from typing import Generic, Literal, Protocol, TypeVar
 
@@ -24,6 +24,7 @@ from aura.core.errors import ProviderError, QuotaExhausted, TimedOut, Unavailabl
 from aura.core.routing.breaker import Ticket
 from aura.core.routing.choose import Part
 from aura.providers.router.board import Board, Line, Talk, Why
+from aura.providers.router.handover import Handover
 
 log = structlog.get_logger()
 M = TypeVar("M")
@@ -81,11 +82,13 @@ class Leg(Generic[M]):
     def __init__(self, line: Line, why: Why, room: int) -> None:
         self.line, self.why = line, why
         self.scope = trio.CancelScope()
-        self.send, self.items = trio.open_memory_channel[M](room)
+        self.items = Handover[M](room)
         self.asked_at = trio.current_time()
         self.waited_s: float | None = None
         """In the queue for the engine; None: it has not left it."""
         self.first_at: float | None = None
+        self.waits_since = math.inf
+        """Since when whoever reads has been waiting for the next item."""
         self.error: ProviderError | None = None
         self.over = False
         self.lost = False
@@ -141,6 +144,7 @@ class Rescue(Generic[M]):
             leg = self._winner
             if leg is None:
                 leg = self._winner = await self._race()
+                self._nursery.start_soon(self._watch, leg)
             item = await self._next_of(leg)
             if item is not None:
                 self._ready.extend(self._course.take(leg, item))
@@ -164,27 +168,36 @@ class Rescue(Generic[M]):
 
     async def _next_of(self, leg: Leg[M]) -> M | None:
         """The next item of the engine that is heard; None when there will be no more."""
-        try:
-            return leg.items.receive_nowait()
-        except trio.EndOfChannel:
-            return None
-        except trio.WouldBlock:
-            pass
-        patience_s, settings = math.inf, self._board.settings
-        if self._untried():
-            patience_s = min(settings.stall_s, max(settings.stall_least_s, self._course.ahead_s()))
-        elif (
-            self._stage == "mending" and not leg.line.last_resort
-        ):  # all were asked: one of them again, or an honest end
-            left_s = max(settings.stall_s, self._deadline - trio.current_time())
-            patience_s = max(min(settings.first_item_s, left_s), self._course.ahead_s())
-        with trio.move_on_after(patience_s):
-            try:
-                return await leg.items.receive()
-            except trio.EndOfChannel:
-                return None
-        leg.fail(TimedOut(f"{leg.line.key} is silent in the middle of its answer", provider=leg.line.provider))
-        return None
+        item = leg.items.take()
+        if item is None:
+            leg.waits_since = trio.current_time()
+            item = await leg.items.get()
+            leg.waits_since = math.inf
+        return item
+
+    async def _watch(self, leg: Leg[M]) -> None:
+        """Give up on the engine that is heard when it is silent for too long and there is another.
+
+        A task that looks now and then is cheaper than a time limit for each item.
+        """
+        step_s = min(self._board.settings.stall_s, self._board.settings.stall_least_s) / 4
+        while not leg.over:
+            if trio.current_time() >= leg.waits_since and self._too_long(leg):
+                silent = f"{leg.line.key} is silent in the middle of its answer"
+                leg.fail(TimedOut(silent, provider=leg.line.provider))
+                return
+            await trio.sleep(step_s)
+
+    def _too_long(self, leg: Leg[M]) -> bool:
+        """Whether whoever reads has waited for too long: less long while there is another engine."""
+        now, settings = trio.current_time(), self._board.settings
+        waited_s, ahead_s = now - leg.waits_since, self._course.ahead_s()
+        if waited_s >= min(settings.stall_s, max(settings.stall_least_s, ahead_s)) and self._untried():
+            return True
+        if self._stage != "mending" or leg.line.last_resort:
+            return False
+        left_s = max(settings.stall_s, self._deadline - now)  # all were asked: one of them again, or an honest end
+        return waited_s >= max(min(settings.first_item_s, left_s), ahead_s)
 
     # ---- until somebody answers
 
@@ -303,7 +316,7 @@ class Rescue(Generic[M]):
     async def _run(self, leg: Leg[M]) -> None:
         outcome = "cancelled"
         try:
-            with leg.scope, leg.send:
+            with leg.scope, closing(leg.items):
                 try:
                     async with leg.line.turn(self._talk.ident) as leg.waited_s, self._course.ask(leg) as items:
                         async for item in items:
@@ -311,7 +324,7 @@ class Rescue(Generic[M]):
                                 leg.first_at = trio.current_time()
                                 self._board.began(leg, self._course.part)
                                 self._tell()
-                            await leg.send.send(item)
+                            await leg.items.put(item)
                     outcome = "ok"
                 except ProviderError as error:
                     leg.error, outcome = error, error.code
