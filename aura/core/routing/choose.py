@@ -99,13 +99,13 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 Reason = Literal[
-    "weak",
     "part",
     "format",
     "not_allowed",
     "budget",
     "language",
     "tools",
+    "weak",
     "busy",
     "rate",
     "probing",
