@@ -193,6 +193,14 @@ def test_a_healthy_machine_is_fine():
         assert row(text, engine, "ok")
 
 
+def test_the_doctor_says_which_engine_does_not_exist_and_shows_no_header():
+    option = 'tools.mcp={"a":{"url":"http://127.0.0.1:1/mcp","headers":{"x-key":"sk-123"}}}'
+    code, shown = examine("engines.tts=nosuch", option)
+    assert code == 1
+    assert "there is no tts engine 'nosuch'" in shown
+    assert "sk-123" not in shown
+
+
 def test_a_changed_setting_is_shown_with_its_origin(folder):
     (folder / "aura.toml").write_text("[turns]\nsilence_s = 0.9\n")
     _, text = examine("vad.gate_mode=2")

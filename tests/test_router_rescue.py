@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -12,6 +14,7 @@ from aura.core.routing.pricing import Amount
 from aura.providers.router.chat import RoutedChat
 from aura.providers.router.hearing import RoutedStt
 from aura.providers.router.settings import RouterSettings
+from aura.providers.router.spending import Spending
 from aura.providers.router.voice import RoutedVoice
 from tests.routed import Scripted, board_of, cut, talk, text
 from tests.test_router_chat import REQUEST, ask
@@ -103,6 +106,18 @@ async def test_a_tenant_that_may_use_nothing_gets_nothing(autojump_clock: MockCl
     who.allowed = frozenset()
     with pytest.raises(Exception, match="no chat engine may be used"):
         await ask(board_of("chat", Scripted("a", text("no"))), who)
+
+
+async def test_yesterdays_spending_is_not_saved_as_todays(tmp_path: Path, autojump_clock: MockClock) -> None:
+    date, file = ["2026-11-28"], tmp_path / "spent.json"
+    spending = Spending(lambda: date[0], file)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(spending.keep)
+        await trio.testing.wait_all_tasks_blocked()
+        spending.add(Amount(1.0, exact=True), "acme", "sess", 0)
+        date[0] = "2026-11-29"
+        nursery.cancel_scope.cancel()
+    assert Spending(lambda: date[0], file).books.tenants() == {}
 
 
 # ---- hearing

@@ -99,7 +99,6 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 Reason = Literal[
-    "weak",
     "part",
     "format",
     "not_allowed",

@@ -26,7 +26,8 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Longest wait for the disk; a sentence that it does not give by then is made again."""
     replies: bool = False
     """Whether answers of the language model to questions without personal context are kept in memory and given again
-    to whoever asks with exactly the same words."""
+    to whoever asks with exactly the same words. Only while no function is declared (tools.builtin = false), for with
+    functions an answer may depend on more than the question."""
     replies_max: Annotated[int, msgspec.Meta(ge=1)] = 1000
     """Most answers kept; those not used for longest go first."""
     reply_chars_max: Annotated[int, msgspec.Meta(ge=1)] = 2000

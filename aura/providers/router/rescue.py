@@ -4,7 +4,8 @@ Each engine that is asked runs in a task of its own (`Leg`). Until one of them b
 that fails is followed at once by the next engine, one that is slower than usual gets company. When an answer breaks
 off, the next engine is asked for the rest (`Course.ask` knows what was given already). Whoever reads sees one stream.
 
-Nothing is retried that must not be (`ProviderError.retryable`), nothing is tried for longer than the turn's budget,
+Nothing is retried that must not be (`ProviderError.retryable`), nothing is tried for longer than the turn's budget
+(but an engine that stands alone is waited for with its own patience),
 and leaving the context cancels every leg at its engine.
 """
 
