@@ -181,13 +181,16 @@ class Rescue(Generic[M]):
 
         A task that looks now and then is cheaper than a time limit for each item.
         """
-        step_s = min(self._board.settings.stall_s, self._board.settings.stall_least_s) / 4
+        settings = self._board.settings
+        least_s = min(settings.stall_s, settings.stall_least_s, settings.first_item_s)  # nobody's patience is shorter
         while not leg.over:
             if trio.current_time() >= leg.waits_since and self._too_long(leg):
                 silent = f"{leg.line.key} is silent in the middle of its answer"
                 leg.fail(TimedOut(silent, provider=leg.line.provider))
                 return
-            await trio.sleep(step_s)
+            now = trio.current_time()
+            soonest = min(now, leg.waits_since) + least_s
+            await trio.sleep_until(soonest if soonest > now else now + least_s / 4)
 
     def _too_long(self, leg: Leg[M]) -> bool:
         """Whether whoever reads has waited for too long: less long while there is another engine."""
