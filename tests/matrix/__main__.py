@@ -50,6 +50,8 @@ ENGINES = {
     "tts-ws": ("tts", "elevenlabs,openai"),
 }
 """What fails in each row of the matrix: a part and its engines; the others have the first engines of their part."""
+PLAIN_STT = ('router.models={"xai*": {"quality": 0.1}}',)
+"""Or the live recogniser would be preferred to the one over HTTP."""
 VENDORS = ("openai", "xai", "deepgram", "elevenlabs")
 GOAL_S, SHARE = 1.5, 0.99
 CLIPS = ("ask_time", "thanks", "ask_time", "right", "ask_time")
@@ -105,6 +107,7 @@ async def server(fakes: Fakes, folder: Path, kind: str) -> AsyncIterator[str]:
         *(f"{name}.base_url={fakes.url(name)}" for name in VENDORS),
         *(f"{name}.api_key=key-of-{name}" for name in VENDORS),
         *(f"engines.{part}={names}" for part, names in engines.items()),
+        *(PLAIN_STT if kind == "stt" else ()),
         "elevenlabs.socket_idle_s=0.2",  # or a socket from before the fault would be used
         f"server.port={port}", f"storage.data_dir={folder}", "logs.format=json",
     ]  # fmt: skip
