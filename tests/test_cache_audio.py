@@ -96,7 +96,7 @@ def counts(metrics: Metrics) -> dict[str, float]:
 async def test_a_kept_sentence_sounds_the_same_after_a_restart_and_the_engine_is_not_asked(tmp_path: Path) -> None:
     async with (
         open_http() as http,
-        registry.open_tts(OFFLINE, http) as espeak,
+        registry.open_part("tts", OFFLINE, http) as espeak,
         cached(tmp_path, espeak) as voice,
     ):
         first = await said(voice)
