@@ -147,7 +147,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     def secrets(self) -> tuple[str, ...]:
         """The texts of all keys that are set, for the log's scrubber."""
-        values = [getattr(getattr(self, s.section), s.name) for s in settings().values()]
+        sections = [getattr(self, section) for section in SECTIONS]
+        values = [getattr(section, name) for section in sections for name in section.__struct_fields__]
         values += [server.api_key for server in self.engines.servers.values()]
         for server in self.tools.mcp.values():
             values += [server.token, *server.headers.values()]

@@ -9,7 +9,7 @@ from tests.load import streams
 
 
 # Not "openai": each stream that it reads to the end leaves four ResourceWarnings, which are errors here.
-@pytest.mark.parametrize("reader", ["bare", "aura", "openai-raw"])
+@pytest.mark.parametrize("reader", ["bare", "aura", "router", "openai-raw"])
 def test_every_reader_gets_all_chunks(reader: str) -> None:
     with streams.server(20, 0.002) as port:
         found = trio.run(streams.run, reader, 3, 1, port)

@@ -168,3 +168,11 @@ async def test_a_response_that_httpx_leaves_unread_stops_the_engine() -> None:
             assert response.status_code == 200
         await trio.sleep(0.05)
         assert fake.seen[0].disconnected_at is not None
+
+
+async def test_certificates_are_read_once_for_all_servers() -> None:
+    async with open_http() as http:
+        first, second = http.endpoint("https://one.example/v1"), http.endpoint("https://two.example/v1")
+        assert first.tls is not None
+        assert first.tls is second.tls
+        assert http.endpoint("http://three.example/v1").tls is None

@@ -15,6 +15,7 @@ import trio
 
 from aura.providers.deadlines import Deadlines
 from aura.providers.http import Endpoint, HttpSettings
+from aura.providers.transport import tls_context
 from aura.providers.ws import Ws, WsLimits, connect
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -88,7 +89,7 @@ async def engine(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIter
 
 
 def address(port: int, scheme: str = "http") -> Endpoint:
-    return Endpoint(f"{scheme}://127.0.0.1:{port}/v1", HttpSettings(), Deadlines())
+    return Endpoint(f"{scheme}://127.0.0.1:{port}/v1", HttpSettings(), Deadlines(), tls_context)
 
 
 @asynccontextmanager

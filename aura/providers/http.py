@@ -24,6 +24,8 @@ from aura.core.errors import ConfigError
 from aura.providers.deadlines import Deadlines
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
     from aura.providers.transport import Exchange
@@ -47,7 +49,9 @@ class HttpSettings(msgspec.Struct, frozen=True):
 class Endpoint:
     """One engine address, such as https://api.openai.com/v1, and the connections to it. Else raises ConfigError."""
 
-    def __init__(self, base_url: str, settings: HttpSettings, deadlines: Deadlines) -> None:
+    def __init__(
+        self, base_url: str, settings: HttpSettings, deadlines: Deadlines, tls: Callable[[], ssl.SSLContext]
+    ) -> None:
         import httpx
 
         from aura.providers.transport import Pool
@@ -65,6 +69,7 @@ class Endpoint:
             keepalive_s=settings.keepalive_s,
             max_connections=settings.max_connections,
             connect_timeout_s=settings.connect_timeout_s,
+            tls=tls() if self.base_url.scheme == "https" else None,
         )
         self.tls = self._pool.tls
         """How to encrypt a connection to this address, for WebSockets. None: not at all."""
@@ -147,13 +152,21 @@ class Http:
     def __init__(self, settings: HttpSettings, deadlines: Deadlines) -> None:
         self._settings, self._deadlines = settings, deadlines
         self._endpoints: dict[str, Endpoint] = {}
+        self._tls: ssl.SSLContext | None = None
 
     def endpoint(self, base_url: str) -> Endpoint:
         """The one endpoint for this address. The first https address loads the certificates (30 ms)."""
         key = base_url.rstrip("/")
         if key not in self._endpoints:
-            self._endpoints[key] = Endpoint(key, self._settings, self._deadlines)
+            self._endpoints[key] = Endpoint(key, self._settings, self._deadlines, self._certificates)
         return self._endpoints[key]
+
+    def _certificates(self) -> ssl.SSLContext:
+        if self._tls is None:
+            from aura.providers import transport
+
+            self._tls = transport.tls_context()
+        return self._tls
 
     async def aclose(self) -> None:
         """Close all connections at once."""

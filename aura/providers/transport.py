@@ -40,9 +40,9 @@ class Pool(httpx.AsyncBaseTransport):
         keepalive_s: float,
         max_connections: int,
         connect_timeout_s: float,
+        tls: ssl.SSLContext | None,
     ) -> None:
-        self._origin, self._deadlines = origin, deadlines
-        self.tls = tls_context() if origin.scheme == "https" else None
+        self._origin, self._deadlines, self.tls = origin, deadlines, tls
         self._keepalive_s, self._connect_timeout_s = keepalive_s, connect_timeout_s
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
