@@ -15,6 +15,7 @@ import msgspec
 import trio
 
 from aura.core.ports import ChatItem, ChatModel, ChatRequest, Finished, TextDelta
+from aura.providers.background import background
 from aura.providers.meter import UNMETERED, Meter
 
 from .settings import CacheSettings
@@ -139,10 +140,9 @@ class Given:
 @asynccontextmanager
 async def open_reply_cache(settings: CacheSettings, meter: Meter = UNMETERED) -> AsyncIterator[ReplyCache]:
     """The answers of a process; leaving the context forgets them."""
-    async with trio.open_nursery() as nursery:
+    async with background() as nursery:
 
         def weigh(item: ChatItem) -> int:
             return len(item.text) if isinstance(item, TextDelta) else 1
 
         yield ReplyCache(settings, Shared[ChatItem](nursery, weigh, ANSWER_CHARS_MAX), meter)
-        nursery.cancel_scope.cancel()

@@ -25,6 +25,7 @@ import structlog
 import trio
 
 from aura.core.ports import SpeechChunk, WordTime
+from aura.providers.background import background
 from aura.providers.meter import UNMETERED, Meter
 
 log = structlog.get_logger()
@@ -257,11 +258,10 @@ async def open_store(
     folder: Path, limit_bytes: int, *, wait_s: float = 0.2, meter: Meter = UNMETERED
 ) -> AsyncIterator[AudioStore]:
     """The store of a folder, which is made if it is not there."""
-    async with trio.open_nursery() as nursery:
+    async with background() as nursery:
         store = AudioStore(folder, limit_bytes, nursery, wait_s=wait_s, meter=meter)
         await store.look()
         nursery.start_soon(store.watch)
         yield store
         with trio.move_on_after(CLOSE_S):
             await store.written()
-        nursery.cancel_scope.cancel()

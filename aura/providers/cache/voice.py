@@ -14,6 +14,7 @@ import trio
 from aura.core.errors import ProviderError
 from aura.core.ports import SpeechChunk, SpeechRequest, TextToSpeech, WordTime
 from aura.core.sentences import SentenceSettings, SentenceSplitter
+from aura.providers.background import background
 from aura.providers.meter import UNMETERED, Meter
 from aura.providers.vitals import Left
 
@@ -190,14 +191,13 @@ async def open_voice_cache(
     """The cache of a process. `own` tells which sentences the server itself says (`own_sentences(…).__contains__`)."""
     limit = int(settings.audio_mb * 1e6) if settings.audio != "off" else 0
     folder = settings.audio_folder or data_dir / FOLDER
-    async with trio.open_nursery() as nursery:
+    async with background() as nursery:
         shared = Shared[SpeechChunk](nursery, lambda chunk: len(chunk.pcm), SENTENCE_BYTES_MAX)
         stored: AbstractAsyncContextManager[AudioStore | None] = (
             open_store(folder, limit, wait_s=settings.disk_wait_s, meter=meter) if limit else nothing()
         )
         async with stored as store:
             yield VoiceCache(settings, store, shared, own, meter)
-        nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager

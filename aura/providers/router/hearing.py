@@ -18,6 +18,7 @@ from aura.core.errors import ProviderError, Unavailable
 from aura.core.ports import LISTEN_RATE_HZ, Hearing, HearingEvent, Transcript
 from aura.core.routing.choose import Part
 from aura.core.routing.pricing import Usage
+from aura.providers.background import background
 from aura.providers.router.board import Board, Line, Talk
 from aura.providers.router.rescue import Leg, Rescue
 
@@ -71,7 +72,7 @@ class RoutedHearing:
 
     def __init__(self, board: Board, talk: Talk) -> None:
         self.board, self.talk = board, talk
-        self._manager = trio.open_nursery()
+        self._helpers = background()
         self._seats: dict[str, Seat] = {}
         self._pcm = bytearray()
         self.size = 0
@@ -81,15 +82,14 @@ class RoutedHearing:
 
     async def __aenter__(self) -> Hearing:
         self.current = self.board.lines("stt", self.talk, self.board.anything, 0)[0]  # may raise: nothing is open yet
-        self._nursery = await self._manager.__aenter__()
+        self._nursery = await self._helpers.__aenter__()
         self.seat(self.current)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._nursery.cancel_scope.cancel()  # the seats raise nothing: see `Rescue`
-        await self._manager.__aexit__(None, None, None)
+        await self._helpers.__aexit__(kind, error, trace)
 
     def feed(self, pcm: bytes) -> None:
         """Take the next audio."""

@@ -24,6 +24,7 @@ import trio
 from aura.core.errors import ProviderError, QuotaExhausted, TimedOut, Unavailable
 from aura.core.routing.breaker import Ticket
 from aura.core.routing.choose import Part
+from aura.providers.background import background
 from aura.providers.router.board import Board, Line, Talk, Why
 from aura.providers.router.handover import Handover
 
@@ -112,7 +113,7 @@ class Rescue(Generic[M]):
 
     def __init__(self, board: Board, talk: Talk, course: Course[M]) -> None:
         self._board, self._talk, self._course = board, talk, course
-        self._manager = trio.open_nursery()
+        self._helpers = background()
         self._news = trio.Event()
         self._legs: list[Leg[M]] = []
         """All that were asked, in order."""
@@ -124,16 +125,14 @@ class Rescue(Generic[M]):
         """Answering: something was passed on. Mending: the answer broke off after that."""
 
     async def __aenter__(self) -> AsyncIterator[M]:
-        self._nursery = await self._manager.__aenter__()
+        self._nursery = await self._helpers.__aenter__()
         self._deadline = trio.current_time() + self._board.settings.turn_budget_s
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # The legs raise nothing, so the body's exception need not pass through the nursery, which would wrap it.
-        self._nursery.cancel_scope.cancel()
-        await self._manager.__aexit__(None, None, None)
+        await self._helpers.__aexit__(kind, error, trace)
 
     def __aiter__(self) -> AsyncIterator[M]:
         return self
