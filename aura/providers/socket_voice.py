@@ -6,9 +6,13 @@ before any audio came is asked for once more, on a socket that has said nothing 
 
 from __future__ import annotations
 
+import base64
+import binascii
+import math
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -17,6 +21,7 @@ import trio
 from aura.core.errors import ProviderError, StreamCut, TimedOut
 from aura.core.ports import SpeechChunk, SpeechRequest
 from aura.providers.sockets import Link, Sentence, SocketPool
+from aura.providers.ws import Ws
 
 log = structlog.get_logger()
 GOODBYE_S = 0.25
@@ -32,6 +37,52 @@ class Patience(msgspec.Struct, frozen=True):
     stall_s: float
 
 
+class SoloLink(Link):
+    """A socket that says one sentence at a time."""
+
+    def __init__(self, ws: Ws, stop_timeout_s: float) -> None:
+        super().__init__(ws, places=1)
+        self._stop_timeout_s = stop_timeout_s
+        self.sentence: Sentence | None = None
+        """The one under way, until it is left."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Have the engine stop in the middle. When it confirms that, the place is to be freed."""
+
+    async def leave(self, sentence: Sentence) -> None:
+        """Free the socket, or have the engine stop first."""
+        if self.sentence is not sentence:
+            return
+        self.sentence = None
+        sentence.drop()
+        if sentence.complete or self.broken is not None:
+            self.free()
+            return
+        self.look_at(trio.current_time() + self._stop_timeout_s)
+        await self.stop()
+
+    def stopped(self) -> None:
+        """The engine confirms it."""
+        self.look_at(math.inf)
+        self.free()
+
+    def audio_of(self, sentence: Sentence, delta: str) -> bytes | None:
+        """The bytes of a message. None when they are broken: then so are sentence and socket."""
+        try:
+            return base64.b64decode(delta, validate=True)
+        except (binascii.Error, ValueError):
+            broken = StreamCut(f"{self.ws.name}: broken audio", provider=self.ws.name)
+            sentence.fail(broken)
+            self.retire(broken)
+            return None
+
+    def fail(self, error: ProviderError) -> None:
+        """The socket has ended."""
+        if self.sentence is not None:
+            self.sentence.fail(error)
+
+
 class SocketVoice(Generic[L]):
     """Says sentences on the links of a pool."""
 
@@ -44,6 +95,13 @@ class SocketVoice(Generic[L]):
     ) -> None:
         self.name, self.pool = name, pool
         self._patience, self._slot = patience, slot
+
+    async def warm(self, key: str) -> None:
+        """Open a socket in advance; a failure shows at the first sentence."""
+        try:
+            await self.pool.warm(key)
+        except ProviderError as error:
+            log.debug("provider.not_warm", provider=self.name, reason=error.code)
 
     @asynccontextmanager
     async def speak(self, key: str, request: SpeechRequest) -> AsyncIterator[AsyncIterator[SpeechChunk]]:
@@ -96,6 +154,22 @@ class SocketVoice(Generic[L]):
                 await link.leave(sentence)
             except ProviderError as error:
                 link.retire(error)
+
+
+class Pooled(Protocol):
+    """An engine that speaks over a pool of sockets."""
+
+    pool: SocketPool[Any]
+
+
+V = TypeVar("V", bound=Pooled)
+
+
+@asynccontextmanager
+async def opened(voice: V) -> AsyncIterator[V]:
+    """The voice, ready to speak; leaving closes all its sockets."""
+    async with voice.pool.running():
+        yield voice
 
 
 class _Audio:

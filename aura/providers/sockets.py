@@ -21,9 +21,12 @@ import trio
 from aura.core.errors import ProviderError, RateLimited, StreamCut, TimedOut
 from aura.core.ports import SpeechChunk, SpeechRequest, WordTime
 from aura.providers.audio.raw import Raw
+from aura.providers.background import background
 from aura.providers.ws import Ws
 
 log = structlog.get_logger()
+encode = msgspec.json.Encoder().encode
+T = TypeVar("T")
 JOIN_S = 0.5
 """A handshake that takes longer is ill: sentences that come later do not wait for it."""
 
@@ -166,6 +169,17 @@ class Link(ABC):
 
     # ---- what is the same for all
 
+    async def tell(self, message: object) -> None:
+        """Send something as JSON. Raises the error of a socket that has ended."""
+        await self.ws.send(encode(message).decode())
+
+    def read(self, decode: Callable[[str | bytes], T], message: str | bytes) -> T:
+        """A message of the engine. Raises StreamCut for one that makes no sense."""
+        try:
+            return decode(message)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise StreamCut(f"{self.ws.name}: a message that is no JSON", provider=self.ws.name) from None
+
     def free(self) -> None:
         """A place is free again."""
         self.taken -= 1
@@ -234,14 +248,8 @@ class SocketPool(Generic[L]):
     async def running(self) -> AsyncIterator[None]:
         """The pool works inside; leaving closes all sockets."""
         try:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
+            async with background() as self._nursery:
                 yield
-                nursery.cancel_scope.cancel()
-        except BaseExceptionGroup as group:
-            if len(group.exceptions) == 1:
-                raise group.exceptions[0] from None
-            raise
         finally:
             self._nursery = None
 

@@ -17,7 +17,6 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
-import structlog
 import trio
 
 from aura.core.aligning import Times
@@ -27,16 +26,14 @@ from aura.providers.elevenlabs.common import Account, VoiceInfo, timed
 from aura.providers.elevenlabs.errors import from_message, from_status
 from aura.providers.elevenlabs.settings import ElevenLabsSettings
 from aura.providers.http import Http
-from aura.providers.socket_voice import Patience, SocketVoice
+from aura.providers.socket_voice import Patience, SocketVoice, opened
 from aura.providers.sockets import Link, PoolLimits, Sentence, SocketPool
 from aura.providers.vitals import Left
 from aura.providers.ws import Ws, WsLimits, connect
 
-log = structlog.get_logger()
 INACTIVITY_MARGIN_S = 10
 """The engine shall not be the one that hangs up."""
 MOST_FINISHING_S = 180
-encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -76,8 +73,8 @@ class ElevenLabsLink(Link):
         opening: dict[str, Any] = {"text": " ", "context_id": sentence.id}
         if chosen := self._account.voice_settings(request):
             opening["voice_settings"] = chosen
-        await self._tell(opening)
-        await self._tell({"text": f"{request.text.strip()} ", "context_id": sentence.id, "flush": True})
+        await self.tell(opening)
+        await self.tell({"text": f"{request.text.strip()} ", "context_id": sentence.id, "flush": True})
 
     async def next(self, sentence: Sentence, deadline: float) -> SpeechChunk | None:
         """The next audio. A short silence after the last word is the end: the context is closed, its rest awaited."""
@@ -108,17 +105,11 @@ class ElevenLabsLink(Link):
         context.closing = True
         context.overdue_at = trio.current_time() + self._settings.close_timeout_s
         self.look_at(min(other.overdue_at for other in self._contexts.values()))
-        await self._tell({"context_id": context.id, "close_context": True})
-
-    async def _tell(self, message: dict[str, Any]) -> None:
-        await self.ws.send(encode(message).decode())
+        await self.tell({"context_id": context.id, "close_context": True})
 
     def take(self, message: str | bytes) -> None:
         """Audio goes to its context; what belongs to none any more is dropped."""
-        try:
-            told = decode(message)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise StreamCut(f"{self.ws.name}: a message that is no JSON", provider=self.ws.name) from None
+        told = self.read(decode, message)
         context = self._contexts.get(str(told.get("contextId") or told.get("context_id") or ""))
         if told.get("error"):
             error = from_message(self.ws.name, told)
@@ -190,10 +181,7 @@ class ElevenLabsVoice:
 
     async def warm(self) -> None:
         """Open a socket to the default voice in advance; a failure shows at the first sentence."""
-        try:
-            await self.pool.warm(self._settings.voice)
-        except ProviderError as error:
-            log.debug("provider.not_warm", provider=self.name, reason=error.code)
+        await self._voice.warm(self._settings.voice)
 
     async def probe(self) -> None:
         """Find out whether key and server are good, without generating anything."""
@@ -221,11 +209,8 @@ class ElevenLabsVoice:
             yield ElevenLabsLink(ws, account)
 
 
-@asynccontextmanager
-async def open_tts(
+def open_tts(
     settings: ElevenLabsSettings, http: Http, *, name: str = "elevenlabs"
-) -> AsyncIterator[ElevenLabsVoice]:
-    """The factory of `aura.providers.registry`: leaving closes all sockets."""
-    voice = ElevenLabsVoice(settings, http, name)
-    async with voice.pool.running():
-        yield voice
+) -> AbstractAsyncContextManager[ElevenLabsVoice]:
+    """The factory of `aura.providers.registry`."""
+    return opened(ElevenLabsVoice(settings, http, name))

@@ -7,17 +7,13 @@ providers.md 1.8, Nov 2026; verbatim fidelity could not be measured without a ke
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from difflib import SequenceMatcher
-from math import inf
 from typing import Any
 
 import msgspec
 import structlog
-import trio
 
 from aura.core.errors import ProviderError, StreamCut
 from aura.core.ports import SpeechChunk, SpeechRequest
@@ -26,8 +22,8 @@ from aura.providers.http import Http
 from aura.providers.openai.common import headers, probe
 from aura.providers.openai.errors import from_payload
 from aura.providers.openai.settings import OpenAISettings
-from aura.providers.socket_voice import Patience, SocketVoice
-from aura.providers.sockets import Link, PoolLimits, Sentence, SocketPool
+from aura.providers.socket_voice import Patience, SocketVoice, SoloLink, opened
+from aura.providers.sockets import PoolLimits, Sentence, SocketPool
 from aura.providers.vitals import Left
 from aura.providers.ws import Ws, WsLimits, connect
 
@@ -57,13 +53,12 @@ class Message(msgspec.Struct):
 decode = msgspec.json.Decoder(Message).decode
 
 
-class RealtimeLink(Link):
+class RealtimeLink(SoloLink):
     """One session: one voice, one response at a time."""
 
     def __init__(self, ws: Ws, settings: OpenAISettings, left: Left) -> None:
-        super().__init__(ws, places=1)
+        super().__init__(ws, settings.cancel_timeout_s)
         self._settings, self._left = settings, left
-        self._sentence: Sentence | None = None
         self._text = self._said = ""
         self._response = ""
         """Id of the response under way, once it is told."""
@@ -71,42 +66,25 @@ class RealtimeLink(Link):
 
     def begin(self, request: SpeechRequest) -> Sentence:
         """The socket belongs to this sentence now."""
-        self._sentence = Sentence(self.ws.name, RATE_HZ, self._settings.max_sentence_s)
+        self.sentence = Sentence(self.ws.name, RATE_HZ, self._settings.max_sentence_s)
         self._text, self._said, self._response, self._stopping = request.text, "", "", False
-        return self._sentence
+        return self.sentence
 
     async def send(self, sentence: Sentence, request: SpeechRequest) -> None:
         """A response of its own, that sees nothing but this text."""
         item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": request.text}]}
         response = {"conversation": "none", "input": [item], "output_modalities": ["audio"], "instructions": READ_ALOUD}
-        await self._tell({"type": "response.create", "event_id": f"say-{self.served}", "response": response})
+        await self.tell({"type": "response.create", "event_id": f"say-{self.served}", "response": response})
 
-    async def leave(self, sentence: Sentence) -> None:
-        """Free the socket, or have the response stopped first."""
-        if self._sentence is not sentence:
-            return
-        self._sentence = None
-        sentence.drop()
-        if sentence.complete or self.broken is not None:
-            self.free()
-            return
+    async def stop(self) -> None:
+        """Cancel the response."""
         self._stopping = True
-        self.look_at(trio.current_time() + self._settings.cancel_timeout_s)
-        await self._cancel()
-
-    async def _cancel(self) -> None:
         named = {"response_id": self._response} if self._response else {}
-        await self._tell({"type": "response.cancel", "event_id": CANCEL, **named})
-
-    async def _tell(self, message: dict[str, Any]) -> None:
-        await self.ws.send(encode(message).decode())
+        await self.tell({"type": "response.cancel", "event_id": CANCEL, **named})
 
     def take(self, message: str | bytes) -> None:
         """Unknown events are skipped; those of a response that was left are dropped."""
-        try:
-            told = decode(message)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise StreamCut(f"{self.ws.name}: a message that is no JSON", provider=self.ws.name) from None
+        told = self.read(decode, message)
         match told.type:
             case "response.created":
                 self._response = str(told.response.get("id") or "")
@@ -124,21 +102,15 @@ class RealtimeLink(Link):
                 self._error(told.error)
 
     def _audio(self, delta: str) -> None:
-        if self._sentence is None:
-            return
-        try:
-            self._sentence.put(base64.b64decode(delta, validate=True))
-        except (binascii.Error, ValueError):
-            self._sentence.fail(StreamCut(f"{self.ws.name}: broken audio", provider=self.ws.name))
-            self.retire(StreamCut(f"{self.ws.name}: broken audio", provider=self.ws.name))
+        if self.sentence is not None and (audio := self.audio_of(self.sentence, delta)) is not None:
+            self.sentence.put(audio)
 
     def _done(self, response: dict[str, Any]) -> None:
         """The response is over, one way or the other."""
         if self._stopping:
             self._stopping = False
-            self.look_at(inf)
-            self.free()
-        sentence = self._sentence
+            self.stopped()
+        sentence = self.sentence
         if sentence is None:
             return
         if response.get("status") in ("completed", None):
@@ -165,14 +137,9 @@ class RealtimeLink(Link):
         if cause == CANCEL:
             return
         failure = from_payload(self.ws.name, {"error": error})
-        if self._sentence is None:
+        if self.sentence is None:
             raise failure
-        self._sentence.fail(failure, complete=not self._response)
-
-    def fail(self, error: ProviderError) -> None:
-        """The socket has ended."""
-        if self._sentence is not None:
-            self._sentence.fail(error)
+        self.sentence.fail(failure, complete=not self._response)
 
 
 def compare(name: str, wanted: str, said: str) -> float:
@@ -218,10 +185,7 @@ class RealtimeVoice:
 
     async def warm(self) -> None:
         """Open a session in the default voice in advance; a failure shows at the first sentence."""
-        try:
-            await self.pool.warm(f"{self._settings.voice} 1")
-        except ProviderError as error:
-            log.debug("provider.not_warm", provider=self.name, reason=error.code)
+        await self._voice.warm(f"{self._settings.voice} 1")
 
     async def probe(self) -> None:
         """Find out whether key and server are good, without generating anything."""
@@ -254,11 +218,8 @@ def session(voice: str, speed: float, settings: OpenAISettings) -> dict[str, Any
     return {"type": "session.update", "session": fields}
 
 
-@asynccontextmanager
-async def open_realtime_tts(
+def open_realtime_tts(
     settings: OpenAISettings, http: Http, *, name: str = "openai-realtime"
-) -> AsyncIterator[RealtimeVoice]:
-    """The factory of `aura.providers.registry`: leaving closes all sessions."""
-    voice = RealtimeVoice(settings, http, name)
-    async with voice.pool.running():
-        yield voice
+) -> AbstractAsyncContextManager[RealtimeVoice]:
+    """The factory of `aura.providers.registry`."""
+    return opened(RealtimeVoice(settings, http, name))

@@ -6,34 +6,29 @@ audio that was under way may come until `audio.clear` confirms it, and is droppe
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from math import inf
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import httpx
 import msgspec
-import structlog
 import trio
 
 from aura.core.aligning import Timed, Times
-from aura.core.errors import ProviderError, StreamCut
+from aura.core.errors import StreamCut
 from aura.core.ports import SpeechChunk, SpeechRequest
 from aura.providers.http import Answer, Http
 from aura.providers.openai.common import check, headers, refusal, warm_up
 from aura.providers.openai.errors import from_http, from_payload
 from aura.providers.openai.settings import OpenAISettings
 from aura.providers.openai.tts import Audio, instead_of_audio
-from aura.providers.socket_voice import Patience, SocketVoice
-from aura.providers.sockets import Link, PoolLimits, Sentence, SocketPool
+from aura.providers.socket_voice import Patience, SocketVoice, SoloLink, opened
+from aura.providers.sockets import PoolLimits, Sentence, SocketPool
 from aura.providers.vitals import Left
 from aura.providers.ws import Ws, WsLimits, connect
 from aura.providers.xai.settings import XaiSettings
 
-log = structlog.get_logger()
 SLOWEST, FASTEST = 0.7, 1.5
 encode = msgspec.json.Encoder().encode
 
@@ -59,50 +54,36 @@ class Message(msgspec.Struct):
 decode = msgspec.json.Decoder(Message).decode
 
 
-class XaiLink(Link):
+class XaiLink(SoloLink):
     """One socket: one voice, one sentence at a time."""
 
     def __init__(self, ws: Ws, settings: XaiSettings) -> None:
-        super().__init__(ws, places=1)
+        super().__init__(ws, settings.tts_clear_timeout_s)
         self._settings = settings
-        self._sentence: Sentence | None = None
         self._times = Times("")
 
     def begin(self, request: SpeechRequest) -> Sentence:
         """The socket belongs to this sentence now."""
         settings = self._settings
-        self._sentence = Sentence(self.ws.name, settings.tts_rate_hz, settings.tts_max_sentence_s)
+        self.sentence = Sentence(self.ws.name, settings.tts_rate_hz, settings.tts_max_sentence_s)
         self._times = Times(request.text)
-        return self._sentence
+        return self.sentence
 
     async def send(self, sentence: Sentence, request: SpeechRequest) -> None:
         """The whole text, and that it is whole."""
-        await self.ws.send(encode({"type": "text.delta", "delta": request.text}).decode())
+        await self.tell({"type": "text.delta", "delta": request.text})
         await self.ws.send('{"type":"text.done"}')
 
-    async def leave(self, sentence: Sentence) -> None:
-        """Free the socket, or have it cleared first."""
-        if self._sentence is not sentence:
-            return
-        self._sentence = None
-        sentence.drop()
-        if sentence.complete or self.broken is not None:
-            self.free()
-            return
-        self.look_at(trio.current_time() + self._settings.tts_clear_timeout_s)
+    async def stop(self) -> None:
+        """Drop what was not spoken yet."""
         await self.ws.send('{"type":"text.clear"}')
 
     def take(self, message: str | bytes) -> None:
         """Audio and times go to the sentence; what comes between two sentences is late and dropped."""
-        try:
-            told = decode(message)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise StreamCut(f"{self.ws.name}: a message that is no JSON", provider=self.ws.name) from None
-        sentence = self._sentence
+        told, sentence = self.read(decode, message), self.sentence
         if told.type == "audio.clear":
             if sentence is None and self.taken:
-                self.look_at(inf)
-                self.free()
+                self.stopped()
         elif sentence is None:
             return
         elif told.type == "audio.delta":
@@ -115,19 +96,10 @@ class XaiLink(Link):
             self.retire(StreamCut(f"{self.ws.name}: the socket told an error", provider=self.ws.name))
 
     def _audio(self, sentence: Sentence, told: Message) -> None:
-        try:
-            audio = base64.b64decode(told.delta or "", validate=True)
-        except (binascii.Error, ValueError):
-            sentence.fail(StreamCut(f"{self.ws.name}: broken audio", provider=self.ws.name))
-            self.retire(StreamCut(f"{self.ws.name}: broken audio", provider=self.ws.name))
-            return
-        words = self._times.push(stamped(told.audio_timestamps), sentence.sounded_s)
-        sentence.put(audio, words)
-
-    def fail(self, error: ProviderError) -> None:
-        """The socket has ended."""
-        if self._sentence is not None:
-            self._sentence.fail(error)
+        audio = self.audio_of(sentence, told.delta or "")
+        if audio is not None:
+            words = self._times.push(stamped(told.audio_timestamps), sentence.sounded_s)
+            sentence.put(audio, words)
 
 
 def stamped(stamps: Stamps | None) -> list[Timed]:
@@ -178,10 +150,7 @@ class XaiVoice:
         if self._settings.tts_transport == "http":
             await warm_up(self.name, self._endpoint.warm)
             return
-        try:
-            await self.pool.warm(urlencode(self._query(SpeechRequest("", self._settings.voice))))
-        except ProviderError as error:
-            log.debug("provider.not_warm", provider=self.name, reason=error.code)
+        await self._voice.warm(urlencode(self._query(SpeechRequest("", self._settings.voice))))
 
     async def probe(self) -> None:
         """Find out whether key and server are good, without generating anything."""
@@ -256,9 +225,6 @@ class XaiVoice:
         return body
 
 
-@asynccontextmanager
-async def open_tts(settings: XaiSettings, http: Http, *, name: str = "xai") -> AsyncIterator[XaiVoice]:
-    """The factory of `aura.providers.registry`: leaving closes all sockets."""
-    voice = XaiVoice(settings, http, name)
-    async with voice.pool.running():
-        yield voice
+def open_tts(settings: XaiSettings, http: Http, *, name: str = "xai") -> AbstractAsyncContextManager[XaiVoice]:
+    """The factory of `aura.providers.registry`."""
+    return opened(XaiVoice(settings, http, name))
