@@ -22,6 +22,7 @@ from aura.providers.live_dialect import BYTES_PER_S, Dialect, Wire
 from aura.providers.live_settings import LiveSettings
 from aura.providers.notices import Notices
 from aura.providers.openai.errors import from_status
+from aura.providers.vitals import Left
 from aura.providers.ws import Refusal, Ws, WsLimits, connect
 
 log = structlog.get_logger()
@@ -76,6 +77,19 @@ class Line:
                 yield utterance
         finally:
             utterance.notices.end()
+
+
+class LiveTranscriber:
+    """What every recogniser over a `Line` offers; it adds `probe`."""
+
+    def __init__(self, line: Line, left: Left | None = None) -> None:
+        self.name, self.model = line.name, line.model
+        self.left = left or Left()
+        self._line = line
+
+    def open(self) -> AbstractAsyncContextManager[LiveHearing]:
+        """An utterance, sent while it is said."""
+        return self._line.open()
 
 
 class Utterance:

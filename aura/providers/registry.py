@@ -29,6 +29,8 @@ class Engine(msgspec.Struct, frozen=True):
     """Section of the configuration that the factory is given."""
     model: str = ""
     """Field of that section that names the model; empty: there is only one."""
+    usual_model: str = ""
+    """`module:name` of a callable (settings) → the model that is asked when that field is empty."""
 
 
 HERE = "aura.providers"
@@ -47,7 +49,7 @@ ENGINES: Mapping[Part, Mapping[str, Engine]] = {
     "chat": {
         "offline": Engine(f"{HERE}.offline.chat:open_chat", "assistant"),
         "openai": Engine(f"{HERE}.openai.chat:OpenAIChat", "openai", "chat_model"),
-        "xai": Engine(f"{HERE}.xai.chat:XaiChat", "xai", "chat_model"),
+        "xai": Engine(f"{HERE}.xai.chat:XaiChat", "xai", "chat_model", f"{HERE}.xai.models:chat_model"),
         "compatible": Engine(f"{HERE}.openai.chat:OpenAIChat", "compatible", "chat_model"),
     },
     "tts": {
@@ -91,7 +93,7 @@ def choose(part: Part, candidate: str, sections: Any, servers: Mapping[str, Any]
         raise ConfigError(f"engines.{part}: {name} has no models to choose from; write {name}, not {candidate}")
     if model:
         settings = msgspec.structs.replace(settings, **{found.model: model})
-    return Chosen(kind, name, getattr(settings, found.model) if found.model else "", settings)
+    return Chosen(kind, name, model_of(found, settings), settings)
 
 
 def engine(part: Part, name: str, servers: Iterable[str] = ()) -> Engine:
@@ -103,20 +105,23 @@ def engine(part: Part, name: str, servers: Iterable[str] = ()) -> Engine:
     return found
 
 
-def usual_model(part: Part, chosen: Chosen) -> str:
-    """The model that an engine asks where its settings do not name one, as far as that can be told without it."""
-    if (part, chosen.kind) != ("chat", "xai"):
-        return ""
-    models = import_module(f"{HERE}.xai.chat").models()
-    return str(models.tiers[chosen.settings.chat_tier])
+def model_of(found: Engine, settings: Any) -> str:
+    """The model that an engine with these settings asks; empty where there is only one."""
+    model = str(getattr(settings, found.model)) if found.model else ""
+    return model or (str(named(found.usual_model)(settings)) if found.usual_model else "")
+
+
+def named(where: str) -> Callable[..., Any]:
+    """What `module:name` stands for; the module is imported."""
+    module, _, attribute = where.partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), attribute)
+    return found
 
 
 @asynccontextmanager
 async def open_part(part: Part, chosen: Chosen, http: Http) -> AsyncIterator[Any]:
     """The engine that was chosen for a part."""
-    module, _, attribute = engine(part, chosen.kind).factory.partition(":")
-    factory: Callable[..., Any] = getattr(import_module(module), attribute)
-    made = factory(chosen.settings, http, name=chosen.name)
+    made = named(engine(part, chosen.kind).factory)(chosen.settings, http, name=chosen.name)
     if isinstance(made, AbstractAsyncContextManager):
         async with made as ready:
             yield ready

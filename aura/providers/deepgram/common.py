@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 
 import httpx
 
 from aura.core.errors import AuthFailed, BadRequest, ProviderError, QuotaExhausted, RateLimited, StreamCut, Unavailable
-from aura.core.ports import LISTEN_RATE_HZ, LiveHearing
+from aura.core.ports import LISTEN_RATE_HZ
 from aura.providers.deepgram.settings import DeepgramSettings
 from aura.providers.http import Http
-from aura.providers.live import Line
+from aura.providers.live import Line, LiveTranscriber
 from aura.providers.live_dialect import Dialect
 from aura.providers.openai.common import check
-from aura.providers.vitals import Left
 
 BY_CODE: Mapping[str, type[ProviderError]] = {
     "INVALID_AUTH": AuthFailed,
@@ -29,7 +27,7 @@ BY_CODE: Mapping[str, type[ProviderError]] = {
 }
 
 
-class DeepgramTranscriber:
+class DeepgramTranscriber(LiveTranscriber):
     """A recogniser of Deepgram."""
 
     def __init__(
@@ -43,15 +41,10 @@ class DeepgramTranscriber:
         name: str,
         model: str,
     ) -> None:
-        self.name, self.model, self.left = name, model, Left()
         self._settings = settings
         self._endpoint = http.endpoint(settings.base_url)
         self._headers = {"authorization": f"Token {settings.api_key.reveal().strip()}", "user-agent": "aura"}
-        self._line = Line(self._endpoint, path, query, self._headers, dialect, settings, name=name, model=model)
-
-    def open(self) -> AbstractAsyncContextManager[LiveHearing]:
-        """An utterance, sent while it is said."""
-        return self._line.open()
+        super().__init__(Line(self._endpoint, path, query, self._headers, dialect, settings, name=name, model=model))
 
     async def probe(self) -> None:
         """Whether server and key are good. Raises ProviderError."""

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 
 import msgspec
 
 from aura.core.errors import AuthFailed, BadRequest, ProviderError, QuotaExhausted, RateLimited, StreamCut, Unavailable
-from aura.core.ports import LISTEN_RATE_HZ, Final, HearingEvent, Interim, LiveHearing
+from aura.core.ports import LISTEN_RATE_HZ, Final, HearingEvent, Interim
 from aura.providers.elevenlabs.common import Account
 from aura.providers.elevenlabs.errors import from_status
 from aura.providers.elevenlabs.settings import ElevenLabsSettings
 from aura.providers.http import Http
-from aura.providers.live import Line
+from aura.providers.live import Line, LiveTranscriber
 from aura.providers.live_dialect import Dialect, Level, Wire, read, silence
 from aura.providers.openai.errors import Fault
 from aura.providers.ws_errors import from_message
@@ -129,14 +128,12 @@ def chunk(pcm: bytes, *, commit: bool = False) -> str:
     )
 
 
-class Scribe:
+class Scribe(LiveTranscriber):
     """ElevenLabs' recogniser."""
 
     def __init__(self, settings: ElevenLabsSettings, http: Http, *, name: str = "elevenlabs") -> None:
-        self.name, self.model = name, settings.stt_model
         self._account = Account(settings, http, name)
-        self.left = self._account.left
-        self._line = Line(
+        line = Line(
             self._account.endpoint,
             "/v1/speech-to-text/realtime",
             query(settings),
@@ -144,13 +141,10 @@ class Scribe:
             lambda: ScribeDialect(name),
             settings,
             name=name,
-            model=self.model,
+            model=settings.stt_model,
             refusal=from_status,
         )
-
-    def open(self) -> AbstractAsyncContextManager[LiveHearing]:
-        """An utterance, sent while it is said."""
-        return self._line.open()
+        super().__init__(line, self._account.left)
 
     async def probe(self) -> None:
         """Whether server and key are good. Raises ProviderError."""

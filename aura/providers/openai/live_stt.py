@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from aura.core.errors import BadRequest
-from aura.core.ports import LISTEN_RATE_HZ, Final, HearingEvent, Interim, LiveHearing
+from aura.core.ports import LISTEN_RATE_HZ, Final, HearingEvent, Interim
 from aura.core.resample import resampler
 from aura.providers.http import Http
-from aura.providers.live import Line
+from aura.providers.live import Line, LiveTranscriber
 from aura.providers.live_dialect import Dialect, Level, Wire, read, silence
 from aura.providers.openai.common import headers, probe
 from aura.providers.openai.errors import build, by_code, fault_of
 from aura.providers.openai.settings import OpenAISettings
-from aura.providers.vitals import Left
 from aura.providers.ws_errors import from_message
 
 RATE_HZ = 24_000
@@ -162,20 +160,17 @@ def append(pcm: bytes) -> Sequence[Wire]:
     return (f'{{"type":"input_audio_buffer.append","audio":"{base64.b64encode(pcm).decode()}"}}',) if pcm else ()
 
 
-class OpenAILive:
+class OpenAILive(LiveTranscriber):
     """OpenAI's live recogniser."""
 
     def __init__(self, settings: OpenAISettings, http: Http, *, name: str = "openai-live") -> None:
-        self.name = name
-        self.model = settings.live_stt_model
-        self.left = Left()
         self._settings = settings
         self._endpoint = http.endpoint(settings.base_url)
         sent = {"user-agent": "aura"}
         if settings.api_key:
             sent["authorization"] = f"Bearer {settings.api_key.reveal().strip()}"
         opening = session_update(settings)
-        self._line = Line(
+        line = Line(
             self._endpoint,
             "/realtime",
             {"intent": "transcription"},
@@ -183,12 +178,9 @@ class OpenAILive:
             lambda: SessionDialect(name, opening),
             settings,
             name=name,
-            model=self.model,
+            model=settings.live_stt_model,
         )
-
-    def open(self) -> AbstractAsyncContextManager[LiveHearing]:
-        """An utterance, sent while it is said."""
-        return self._line.open()
+        super().__init__(line)
 
     async def probe(self) -> None:
         """Whether server and key are good. Raises ProviderError."""

@@ -213,7 +213,7 @@ class LineMaker:
 
 def candidate_of(part: Part, one: Chosen, table: Prices, settings: RouterSettings, model: str = "") -> Candidate:
     """What is known of an engine before it is asked. `model` is what it says itself, where the settings name none."""
-    vendor, model = vendor_of(part, one), one.model or model or registry.usual_model(part, one)
+    vendor, model = vendor_of(part, one), one.model or model
     facts = facts_of(part, vendor, model, settings.models)
     price = table.find(vendor, model, part) if model else table.default(vendor, part)
     local = one.kind in ("offline", "compatible")

@@ -7,22 +7,21 @@ piece stands, `speech_final` that an utterance of the engine's own ended, which 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 
 import httpx
 import msgspec
 import trio
 
 from aura.core.errors import StreamCut
-from aura.core.ports import LISTEN_RATE_HZ, Ended, Final, HearingEvent, Interim, LiveHearing, Transcript
+from aura.core.ports import LISTEN_RATE_HZ, Ended, Final, HearingEvent, Interim, Transcript
 from aura.providers.http import Http
-from aura.providers.live import Line
+from aura.providers.live import Line, LiveTranscriber
 from aura.providers.live_dialect import Dialect, Wire, read, silence
-from aura.providers.openai.common import check, refusal
+from aura.providers.openai.common import refusal
 from aura.providers.openai.errors import Fault, from_http, from_payload
-from aura.providers.vitals import Left
 from aura.providers.wav import wav_form
 from aura.providers.ws_errors import from_message
+from aura.providers.xai.key import check_key
 from aura.providers.xai.settings import XaiSettings
 
 MAX_TRANSCRIPT_BYTES = 4 * 1024 * 1024
@@ -133,18 +132,15 @@ def restates(text: str, before: str) -> bool:
     return bool(known) and (plain(text) + " ").startswith(known + " ")
 
 
-class XaiTranscriber:
+class XaiTranscriber(LiveTranscriber):
     """Grok's recogniser."""
 
     def __init__(self, settings: XaiSettings, http: Http, *, name: str = "xai") -> None:
-        self.name = name
-        self.model = ""  # there is only one
-        self.left = Left()
         self._settings = settings
         self._endpoint = http.endpoint(settings.base_url)
         self._headers = {"authorization": f"Bearer {settings.api_key.reveal().strip()}", "user-agent": "aura"}
         judges = settings.stt_smart_turn is not None
-        self._line = Line(
+        line = Line(
             self._endpoint,
             "/stt",
             query(settings),
@@ -152,17 +148,14 @@ class XaiTranscriber:
             lambda: XaiDialect(name, judges_turns=judges),
             settings,
             name=name,
-            model=self.model,
+            model="",  # there is only one
         )
-
-    def open(self) -> AbstractAsyncContextManager[LiveHearing]:
-        """An utterance, sent while it is said."""
-        return self._line.open()
+        super().__init__(line)
 
     async def probe(self) -> None:
         """Whether server and key are good. Raises ProviderError."""
         sent = httpx.Headers(self._headers)
-        await check(self.name, self._endpoint, "/api-key", sent, self._settings.probe_timeout_s)
+        await check_key(self.name, self._endpoint, sent, self._settings.probe_timeout_s)
 
     async def transcribe(self, pcm: bytes) -> Transcript:
         """The words of finished audio, 16 kHz. Raises ProviderError."""

@@ -19,7 +19,7 @@ from aura.core.aligning import Timed, Times
 from aura.core.errors import StreamCut
 from aura.core.ports import SpeechChunk, SpeechRequest
 from aura.providers.http import Answer, Http
-from aura.providers.openai.common import check, headers, refusal, warm_up
+from aura.providers.openai.common import headers, refusal, warm_up
 from aura.providers.openai.errors import from_http, from_payload
 from aura.providers.openai.settings import OpenAISettings
 from aura.providers.openai.tts import Audio, instead_of_audio
@@ -27,6 +27,7 @@ from aura.providers.socket_voice import Patience, SocketVoice, SoloLink, opened
 from aura.providers.sockets import PoolLimits, Sentence, SocketPool
 from aura.providers.vitals import Left
 from aura.providers.ws import Ws, WsLimits, connect
+from aura.providers.xai.key import check_key
 from aura.providers.xai.settings import XaiSettings
 
 SLOWEST, FASTEST = 0.7, 1.5
@@ -154,7 +155,7 @@ class XaiVoice:
 
     async def probe(self) -> None:
         """Find out whether key and server are good, without generating anything."""
-        await check(self.name, self._endpoint, "/api-key", self._headers, self._settings.probe_timeout_s)
+        await check_key(self.name, self._endpoint, self._headers, self._settings.probe_timeout_s)
 
     def _spoken_by(self, request: SpeechRequest) -> str:
         settings = self._settings
