@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import re
 
+CHARS_PER_S = 15.0
+"""Usual speaking rate in letters, for voices that do not say when which word sounds."""
+
 _EMOJI = (
     r"\U0001F000-\U0001FAFF"  # pictographs, flags, playing cards
     r"\u2600-\u27BF"  # symbols and dingbats

@@ -1,8 +1,11 @@
-"""What an engine tells about itself beside its answers: how much of its limits is left, and whether it can be asked."""
+"""What an engine tells about itself beside its answers.
+
+Engines on the network may have, besides the methods of their port: `model`, as the engine names it; `left`, see below;
+`async warm()`, to connect in advance; `async probe()`, to find out without generating anything whether key and server
+are good, which raises ProviderError. All of it is optional: ask with `getattr`.
+"""
 
 from __future__ import annotations
-
-from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -16,20 +19,3 @@ class Left(msgspec.Struct):
     """The same of tokens, characters or credits."""
     concurrent_max: int | None = None
     """Requests that the account may have under way at a time."""
-
-
-@runtime_checkable
-class Vital(Protocol):
-    """What engines on the network have besides the methods of their port. All are optional: ask with `getattr`."""
-
-    model: str
-    """The model that is asked, as the engine names it."""
-    left: Left
-
-    async def warm(self) -> None:
-        """Connect in advance."""
-        ...
-
-    async def probe(self) -> None:
-        """Find out whether key and server are good, without generating anything. Raises ProviderError."""
-        ...

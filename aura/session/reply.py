@@ -12,12 +12,11 @@ from aura.core.data import Chunk, Phrase
 from aura.core.heard import Ledger
 from aura.core.pacing import PlayClock
 from aura.core.ports import ChatRequest, Finished
+from aura.core.routing.pricing import LETTERS_PER_TOKEN
 from aura.core.wire.shapes import Usage
 from aura.session.setup import Setup
 from aura.stages.playout import Gate
 
-LETTERS_PER_TOKEN = 4
-"""Usual in English, for engines that do not count (and answers that were cut off before they could)."""
 PIECE_BYTES = 24_000
 """Audio that is sent once more is sent in messages of this size: half a second at 24 kHz."""
 

@@ -13,6 +13,7 @@ import msgspec
 from aura.core.routing.health import Health
 from aura.core.routing.pricing import Price, Usage, cost
 from aura.core.routing.query import Query, Tier
+from aura.core.speakable import CHARS_PER_S
 
 Part = Literal["stt", "chat", "tts"]
 
@@ -256,7 +257,7 @@ def estimate(candidate: Candidate, budget: Budget, strategy: Strategy) -> float 
     if candidate.free:
         return 0.0
     if candidate.part == "tts":
-        return cost(candidate.price, Usage(chars=budget.chars, audio_s=budget.chars / _CHARS_PER_S))
+        return cost(candidate.price, Usage(chars=budget.chars, audio_s=budget.chars / CHARS_PER_S))
     if candidate.part == "stt":
         return cost(candidate.price, Usage(audio_s=budget.audio_s))
     cached = 0
@@ -265,10 +266,6 @@ def estimate(candidate: Candidate, budget: Budget, strategy: Strategy) -> float 
             budget.input_tokens - budget.input_tokens // 10 if budget.cached_tokens is None else budget.cached_tokens
         )
     return cost(candidate.price, Usage(budget.input_tokens, cached, budget.expected_output_tokens))
-
-
-_CHARS_PER_S = 15.0
-"""Usual speech rate, for voices that bill by the minute."""
 
 
 def _score(candidate: Candidate, query: Query, state: Health, cost_usd: float | None, strategy: Strategy) -> Scored:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from aura.core.ports import Message, WordTime
-from aura.core.speakable import speech_length
+from aura.core.speakable import CHARS_PER_S, speech_length
 from aura.core.speakable import words as spans
 
 ANCHOR_WORDS = 4
@@ -205,7 +205,7 @@ class Continuing:
 _MARKS = " \t\n,.;:!?…\"'”’»)—–-"
 
 
-def rest_of(text: str, spoken_s: float, words: Sequence[WordTime] = (), chars_per_s: float = 15.0) -> int:
+def rest_of(text: str, spoken_s: float, words: Sequence[WordTime] = (), chars_per_s: float = CHARS_PER_S) -> int:
     """The character from which to say the rest of a sentence of which `spoken_s` seconds have sounded.
 
     It is where the word begins that was being spoken then, by the times of `words` as far as they go, then by the rate

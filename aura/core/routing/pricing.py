@@ -223,7 +223,9 @@ def _tokens(price: Price, usage: Usage) -> float | None:
 
 _WIDE = re.compile(r"[\u0e00-\u0e7f\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 _NARROW = re.compile(r"[^\x00-\u024f\u0e00-\u0e7f\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
-_LETTERS_PER_TOKEN, _OTHER_LETTERS_PER_TOKEN = 4.0, 2.5
+LETTERS_PER_TOKEN = 4
+"""Usual in English."""
+_OTHER_LETTERS_PER_TOKEN = 2.5
 _MESSAGE_TOKENS = 4
 """What a message costs beside its text."""
 
@@ -232,7 +234,7 @@ def estimate_tokens(text: str) -> int:
     """About how many tokens a text is: 4 Latin letters each, 2.5 of other alphabets, a Chinese character alone."""
     wide, other = len(_WIDE.findall(text)), len(_NARROW.findall(text))
     rest = len(text) - wide - other
-    return round(wide + other / _OTHER_LETTERS_PER_TOKEN + rest / _LETTERS_PER_TOKEN + 0.49)
+    return round(wide + other / _OTHER_LETTERS_PER_TOKEN + rest / LETTERS_PER_TOKEN + 0.49)
 
 
 def estimated(texts: Sequence[str], answer: str) -> Usage:

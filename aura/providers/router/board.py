@@ -5,7 +5,6 @@ A conversation's side is `Talk`. Nothing here waits.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -99,8 +98,6 @@ class Board:
         self._total_usd = self._hedged_usd = 0.0
         self.anything = classify("", rules)
         """A query that says nothing."""
-        self.changes: deque[tuple[Part, str, Move]] = deque(maxlen=64)
-        """The last changes of breakers, for whoever asks."""
         self.failed = trio.Event()
         """Set when an engine was shut out."""
 
@@ -260,7 +257,6 @@ class Board:
     def _moved(self, part: Part, line: Line, move: Move | None) -> None:
         if move is None or move.was == move.now:  # shut out for longer, perhaps
             return
-        self.changes.append((part, line.key, move))
         self.meter.set("breaker_state", BREAKER_STATES[move.now], part, line.provider, line.model)
         if move.now == "open":
             self.failed.set()

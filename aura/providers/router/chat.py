@@ -11,18 +11,15 @@ import structlog
 from aura.core.ports import ChatItem, ChatModel, ChatRequest, Finished, Message, TextDelta, ToolCall
 from aura.core.routing.choose import Part
 from aura.core.routing.continuing import Continuing, continuation
-from aura.core.routing.pricing import Usage, estimated
+from aura.core.routing.pricing import LETTERS_PER_TOKEN, Usage, estimated
+from aura.core.speakable import CHARS_PER_S
 from aura.providers.cache.replies import ReplyCache
 from aura.providers.router.board import Basis, Board, BudgetUsedUp, Line, Talk
 from aura.providers.router.rescue import Leg, Rescue
 
 log = structlog.get_logger()
-CHARS_PER_S = 15.0
-"""Usual speaking rate."""
 SPEAKABLE_CHARS = 40
 """Fewer letters are hardly a sentence: nothing of them is spoken yet."""
-LETTERS_PER_TOKEN = 4
-"""Usual in English, for answers that were cut off before they were counted."""
 
 
 class RoutedChat:
@@ -136,7 +133,6 @@ class ChatCourse:
 
     def _seam_of(self) -> Continuing:
         if self._seam is None:
-            self._calls.clear()
             self._seam = Continuing("".join(self._said))
         return self._seam
 

@@ -171,8 +171,7 @@ async def open_router(
                 engine: Any = voice
                 if part != "tts" or one.kind != "offline":
                     engine = await stack.enter_async_context(registry.open_part(part, one, http))
-                if part == "tts" and one.kind != "offline":
-                    engine = means.voices.wrap(engine, identity_of(one))
+                    engine = means.voices.wrap(engine, identity_of(one)) if part == "tts" else engine
                 lines[part].append(maker.line(part, one, engine))
         plain = {part: lines[part][0].engine for part, several in chosen.items() if _only_offline(several)}
         if means.settings.offline_voice and all(one.kind != "offline" for one in chosen["tts"]):

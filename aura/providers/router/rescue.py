@@ -230,11 +230,11 @@ class Rescue(Generic[M]):
     def _look_again(self, live: list[Leg[M]]) -> float:
         """When something is to be done though nobody has answered."""
         settings = self._board.settings
-        times = [math.inf]
-        if len(live) > 1 or self._untried():
+        times, others = [math.inf], self._untried()
+        if len(live) > 1 or others:
             times += [leg.asked_at + settings.first_item_s for leg in live]
-        if not self._spent() and (following := self._untried(hedging=True)):
-            due = self._company_at(live, following[0])
+        if not self._spent() and (company := self._affordable(others)):
+            due = self._company_at(live, company[0])
             times.append(due if due < self._deadline else math.inf)  # later than that it gets no company
         if any(map(self._limited, live)):
             times.append(self._deadline)
@@ -260,21 +260,24 @@ class Rescue(Generic[M]):
 
     def _company(self, live: list[Leg[M]]) -> Line | None:
         """The engine that is to be asked beside one that is slow."""
-        following = self._untried(hedging=True)
+        following = self._affordable(self._untried())
         if not following or live[0].failed or self._spent():
             return None
         return following[0] if trio.current_time() >= self._company_at(live, following[0]) else None
 
-    def _untried(self, *, hedging: bool = False) -> list[Line]:
-        """Engines that were not asked yet, the best first; none beyond the limits of number or (`hedging`) of cost."""
+    def _untried(self) -> list[Line]:
+        """Engines that were not asked yet, the best first; none beyond the limit of number."""
         if len(self._legs) >= self._board.settings.attempts_max:
             return []
         asked = {leg.line.key for leg in self._legs}
         try:
-            lines = [line for line in self._course.lines() if line.key not in asked]
+            return [line for line in self._course.lines() if line.key not in asked]
         except QuotaExhausted:  # used up meanwhile: who is being asked may finish
             return []
-        return [line for line in lines if not hedging or self._board.may_hedge(line)]
+
+    def _affordable(self, lines: list[Line]) -> list[Line]:
+        """Those that may be asked beside another."""
+        return [line for line in lines if self._board.may_hedge(line)]
 
     def _spent(self) -> bool:
         return trio.current_time() >= self._deadline or len(self._legs) >= self._board.settings.attempts_max

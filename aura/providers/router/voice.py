@@ -13,12 +13,10 @@ from aura.core.ports import SpeechChunk, SpeechRequest, TextToSpeech, WordTime
 from aura.core.routing.choose import Part
 from aura.core.routing.continuing import rest_of
 from aura.core.routing.pricing import Usage
+from aura.core.speakable import CHARS_PER_S
 from aura.providers.cache.voice import CachedVoice
 from aura.providers.router.board import Board, Line, Talk
 from aura.providers.router.rescue import Leg, Rescue
-
-CHARS_PER_S = 15.0
-"""Usual speaking rate, for voices that do not say when which word sounds."""
 
 
 class RoutedVoice:
