@@ -14,11 +14,13 @@ from aura.core.routing.breaker import BreakerSettings
 from aura.core.routing.choose import Candidate, Part
 from aura.core.routing.health import HealthSettings, Tracker
 from aura.core.routing.pricing import Price
+from aura.providers.meter import UNMETERED, Meter
 from aura.providers.router.board import Board, Line, Talk
 from aura.providers.router.settings import RouterSettings
 from aura.providers.router.spending import Spending
 from aura.providers.routing_data import rules
 from aura.providers.throttle import Throttle, ThrottleSettings
+from aura.providers.vitals import Left
 
 Step = Any
 """A number is a pause, an exception is raised, anything else is given."""
@@ -35,6 +37,7 @@ class Scripted:
         self.given = 0
         self.open_now = 0
         self.fed = b""
+        self.left = Left()
 
     async def play(self, script: Iterable[Step]) -> AsyncGenerator[Any, None]:
         for step in script:
@@ -104,6 +107,7 @@ def board_of(
     breaker: BreakerSettings | None = None,
     usd: float = 1.0,
     last_resort: Scripted | None = None,
+    meter: Meter = UNMETERED,
 ) -> Board:
     """A board on which these engines stand, equally good."""
     lines = []
@@ -119,7 +123,7 @@ def board_of(
         throttle = Throttle(ThrottleSettings(), engine.name)
         lines.append(Line(part, engine.name, engine, candidate, tracker, throttle, last_resort=spare))
     settings = settings or RouterSettings(hedge_free_usd=100)
-    return Board(settings, rules(), {part: lines}, Spending(lambda: "2026-11-28"))
+    return Board(settings, rules(), {part: lines}, Spending(lambda: "2026-11-28"), meter)
 
 
 def talk(ident: str = "sess", tenant: str = "") -> Talk:

@@ -199,3 +199,11 @@ def test_every_candidate_is_accounted_for_once_and_none_that_may_be_used_is_lost
     assert choice == pick(health=health, strategy=strategy, query=query, cached_with=kept)
     scores = [scored.score for scored in choice.ranked if not scored.stays]
     assert scores == sorted(scores, reverse=True)
+
+
+def test_of_two_that_are_equally_fast_on_average_the_steadier_is_asked():
+    twin = msgspec.structs.replace(GROK, key="xai/twin")
+    steady = Health(ewma_ttft_s=0.5, p95_ttft_s=0.6, samples=64)
+    wild = Health(ewma_ttft_s=0.5, p95_ttft_s=3.0, samples=64)
+    assert pick(GROK, twin, health={GROK.key: wild, twin.key: steady}).best == twin
+    assert pick(GROK, twin, health={GROK.key: steady, twin.key: wild}).best == GROK

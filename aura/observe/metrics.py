@@ -103,9 +103,11 @@ METRICS: dict[Name, Declared] = {
     "provider_cost_usd": Declared(
         "counter", "US dollars spent: stated by the engine, priced, or guessed.", (*ENGINE, "basis")
     ),
-    "provider_healthy": Declared("gauge", "1: the last call or health check went well, 0: it did not.", ENGINE),
+    "provider_healthy": Declared("gauge", "1: it has answered and may be asked, 0: not.", ENGINE),
     "breaker_state": Declared("gauge", "0: closed, 1: half open, 2: open.", ENGINE),
-    "breaker_changes": Declared("counter", "Circuit breakers that became closed, half_open, open.", (*ENGINE, "state")),
+    "breaker_changes": Declared(
+        "counter", "Circuit breakers that became closed, open, half_open, probing.", (*ENGINE, "state")
+    ),
     "rate_left": Declared("gauge", "Share of an account's limits that is left, 0-1.", (*ENGINE, "limit")),
     "throttle_wait_seconds": Declared("histogram", "Wait for a free slot before a call.", ("provider",), WAIT_S),
     "throttle_waiting": Declared("gauge", "Calls that wait for a free slot.", ("provider",)),

@@ -91,6 +91,9 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What an unknown price scores."""
     stay: dict[Part, float] = msgspec.field(default_factory=lambda: {"chat": 0.15, "stt": 0.2, "tts": 0.5})
     """The engine of the conversation is kept unless another scores better by more than this."""
+    tail: float = 0.2
+    """How far the time that counts lies from the mean towards the 95th percentile, 0-1: who is slow now and then is
+    slower than the mean tells."""
     prior_samples: float = 2.0
     """So many measurements the expected time to the first token is worth."""
     least_rate_left: float = 0.05
@@ -292,9 +295,9 @@ def expected_ttft(candidate: Candidate, state: Health, strategy: Strategy) -> fl
         return candidate.expected_ttft_s
     prior = strategy.prior_samples
     total = prior + state.samples
-    return (
-        (prior * candidate.expected_ttft_s + state.samples * state.ewma_ttft_s) / total if total else state.ewma_ttft_s
-    )
+    p95_s = state.ewma_ttft_s if state.p95_ttft_s is None else state.p95_ttft_s
+    measured_s = state.ewma_ttft_s + strategy.tail * max(0.0, p95_s - state.ewma_ttft_s)
+    return (prior * candidate.expected_ttft_s + state.samples * measured_s) / total if total else measured_s
 
 
 def _stay(ranked: list[Scored], budget: Budget, strategy: Strategy, part: Part) -> tuple[Scored, ...]:

@@ -20,6 +20,7 @@ from aura.core.routing.health import Tracker
 from aura.core.routing.pricing import Amount, Usage, cost
 from aura.core.routing.query import Query
 from aura.core.routing.rules import Rules
+from aura.core.routing.status import healthy
 from aura.providers.meter import BREAKER_STATES, UNMETERED, Meter
 from aura.providers.router.settings import RouterSettings
 from aura.providers.router.spending import Spending
@@ -225,10 +226,14 @@ class Board:
             shares = [share for share in (left.requests, left.tokens) if share is not None]
             line.tracker.left(min(shares) if shares else None, now)
             line.throttle.learn(left)
+            for limit, share in (("requests", left.requests), ("tokens", left.tokens)):
+                if share is not None:
+                    self.meter.set("rate_left", share, part, line.provider, line.model, limit)
         if leg.ticket:
             self._moved(part, line, line.tracker.end(leg.ticket, now, code, advice))
         if code in ("auth_failed", "quota_exhausted"):
             self._shut_out(part, line, code)
+        self._show_health(line)
         if outcome != "ok" or leg.why != "first" or (leg.waited_s or 0.0) > 0.01:
             level = log.debug if outcome == "cancelled" and leg.why == "first" else log.info
             level(
@@ -258,12 +263,19 @@ class Board:
         if move is None or move.was == move.now:  # shut out for longer, perhaps
             return
         self.meter.set("breaker_state", BREAKER_STATES[move.now], part, line.provider, line.model)
+        self.meter.add("breaker_changes", part, line.provider, line.model, move.now)
+        self._show_health(line)
         if move.now == "open":
             self.failed.set()
         again_s = None if move.until is None else round(move.until - move.at, 1)
         level = log.warning if move.now == "open" else log.info
         level("breaker.changed", part=part, provider=line.provider, model=line.model, was=move.was, now=move.now,
               why=move.why, again_in_s=again_s)  # fmt: skip
+
+    def _show_health(self, line: Line) -> None:
+        good = healthy(line.tracker.breaker.state(trio.current_time()), line.calls)
+        if good is not None:
+            self.meter.set("provider_healthy", float(good), line.part, line.provider, line.model)
 
     def recovered(self, line: Line) -> None:
         """A health check went well."""
