@@ -10,6 +10,7 @@ from aura.core import errors
 from aura.core.secret import Secret
 from aura.providers import contract
 from aura.providers.contract import Finding, check
+from aura.providers.elevenlabs.settings import ElevenLabsSettings
 from aura.providers.http import open_http
 from aura.providers.openai.models import Model, openai_client, shutdown_dates
 from aura.providers.openai.settings import CompatibleSettings, OpenAISettings
@@ -17,6 +18,8 @@ from aura.providers.openai.wire_check import wire_events
 from aura.providers.registry import Chosen, Part
 from tests.fakes import openai_server
 from tests.fakes.openai_server import DONE, Answer, chat, chunk, failure, one_shot, raw, serve, speech, transcript
+from tests.fakes.server import serve_fakes
+from tests.fakes.world import World
 
 LIMITS = {
     "x-ratelimit-limit-requests": "100",
@@ -130,3 +133,19 @@ async def test_errors_of_the_package_become_provider_errors() -> None:
         with pytest.raises(errors.QuotaExhausted):
             async with openai_client(OpenAISettings(base_url=fake.base_url), http) as client:
                 await client.models.list()
+
+
+async def test_the_day_on_which_the_model_ends_is_told() -> None:
+    model = {"id": "m", "object": "model", "created": 1, "owned_by": "o", "shutdown_date": "2027-01-06"}
+    listed = one_shot("models", {"object": "list", "data": [model]})
+    result = await found("chat", listed, listed, generate=False)
+    assert (result["shutdown"].good, result["shutdown"].detail) == (True, "m ends on 2027-01-06")
+
+
+async def test_the_voices_of_an_account_are_listed() -> None:
+    async with serve_fakes(World(), "elevenlabs") as fakes, open_http() as http:
+        settings = ElevenLabsSettings(base_url=fakes.url("elevenlabs"), api_key=Secret("key"))
+        chosen = Chosen("elevenlabs-http", "elevenlabs-http", settings.tts_model, settings)
+        findings = {finding.check: finding for finding in await check("tts", chosen, http)}
+    assert findings["voices"].good, findings
+    assert settings.voice in findings["voices"].detail

@@ -15,10 +15,13 @@ import trio
 from aura.core.errors import ProviderError
 from aura.core.ports import LISTEN_RATE_HZ, ChatRequest, Finished, Message, SpeechRequest, TextDelta
 from aura.providers.http import Http
+from aura.providers.openai.models import list_models, shutdown_dates
+from aura.providers.openai.settings import OpenAISettings
 from aura.providers.registry import Chosen, Part, open_part
 from aura.providers.vitals import Left
 
 ASK = ChatRequest((Message("system", "Answer with one word."), Message("user", "Say hello.")), max_tokens=5)
+VOICES_SHOWN = 10
 CHECK_S = 30.0
 """Longest one check may take."""
 
@@ -43,6 +46,8 @@ async def check(part: Part, chosen: Chosen, http: Http, *, generate: bool = True
             if generate and all(finding.good for finding in found):
                 made = {"chat": chat, "tts": speech, "stt": silence}[part]
                 found += await attempt(part, chosen.key, "generate", made(engine))
+            if all(finding.good for finding in found):
+                found += await attempt(part, chosen.key, "account", account(engine, chosen, http))
     except ProviderError as error:
         found.append(Finding(chosen.key, part, "open", False, str(error)))
     return found
@@ -69,6 +74,18 @@ async def probe(engine: Any) -> AsyncIterator[tuple[str, bool, str]]:
     began = trio.current_time()
     await engine.probe()
     yield "probe", True, f"{(trio.current_time() - began) * 1e3:.0f} ms"
+
+
+async def account(engine: Any, chosen: Chosen, http: Http) -> AsyncIterator[tuple[str, bool, str]]:
+    """What the vendor tells the account: voices that may be asked for, the day on which the model ends."""
+    if hasattr(engine, "list_voices"):
+        voices = await engine.list_voices()
+        shown = ", ".join(f"{voice.name} ({voice.voice_id})" for voice in voices[:VOICES_SHOWN])
+        yield "voices", bool(voices), f"{len(voices)}: {shown}{', …' * (len(voices) > VOICES_SHOWN)}"
+    if isinstance(chosen.settings, OpenAISettings):
+        offered = await list_models(chosen.settings, http, name=chosen.name)
+        for model, day in shutdown_dates(offered, [chosen.model]).items():
+            yield "shutdown", True, f"{model} ends on {day}"
 
 
 async def chat(engine: Any) -> AsyncIterator[tuple[str, bool, str]]:

@@ -221,14 +221,7 @@ class Board:
         code = "timed_out" if outcome == "cancelled" and leg.lost and leg.first_at is None else outcome
         if code == "timed_out" and leg.waited_s is None:
             code = "cancelled"  # it stood in our own queue
-        left: Left | None = getattr(line.engine, "left", None)
-        if left is not None:
-            shares = [share for share in (left.requests, left.tokens) if share is not None]
-            line.tracker.left(min(shares) if shares else None, now)
-            line.throttle.learn(left)
-            for limit, share in (("requests", left.requests), ("tokens", left.tokens)):
-                if share is not None:
-                    self.meter.set("rate_left", share, part, line.provider, line.model, limit)
+        self._learn_limits(line, now)
         if leg.ticket:
             self._moved(part, line, line.tracker.end(leg.ticket, now, code, advice))
         if code in ("auth_failed", "quota_exhausted"):
@@ -241,6 +234,17 @@ class Board:
                 elapsed_ms=round((now - leg.asked_at) * 1000, 1), waited_ms=round((leg.waited_s or 0.0) * 1000, 1),
                 cost_usd=usd, basis=basis,
             )  # fmt: skip
+
+    def _learn_limits(self, line: Line, now: float) -> None:
+        """What the engine has said of its account."""
+        left: Left | None = getattr(line.engine, "left", None)
+        if left is not None:
+            shares = [share for share in (left.requests, left.tokens) if share is not None]
+            line.tracker.left(min(shares) if shares else None, now)
+            line.throttle.learn(left)
+            for limit, share in (("requests", left.requests), ("tokens", left.tokens)):
+                if share is not None:
+                    self.meter.set("rate_left", share, line.part, line.provider, line.model, limit)
 
     def _spend(self, talk: Talk, part: Part, leg: Leg[Any], usd: float | None, basis: Basis) -> None:
         line = leg.line
