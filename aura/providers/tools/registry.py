@@ -85,9 +85,8 @@ def tool(
     report); all others are run once for a turn, however often the model asks. A `blocking` one is a plain function that
     waits for something and runs in a thread; what it does when its time is over cannot be stopped, only ignored.
     """
-    if function is None:
-        return partial(_made, deadline_s=deadline_s, finishes=finishes, repeats=repeats, blocking=blocking)
-    return _made(function, deadline_s=deadline_s, finishes=finishes, repeats=repeats, blocking=blocking)
+    make = partial(_made, deadline_s=deadline_s, finishes=finishes, repeats=repeats, blocking=blocking)
+    return make if function is None else make(function)
 
 
 def _made(
